@@ -1,0 +1,72 @@
+"""Curves of a training run."""
+import json
+from pathlib import Path
+from typing import Dict, Union
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Metric of the log → its name in the picture.
+_METRICS = {'coco/AP': 'keypoint AP', 'coco/segm_mAP': 'mask AP'}
+
+
+def plot_curves(scalars_json: Union[str, Path], out: Union[str, Path]) -> None:
+    """Draw loss and AP over iterations.
+
+    Args:
+        scalars_json (str | Path): ``vis_data/scalars.json`` of mmengine's local backend, one JSON
+            object a line.
+        out (str | Path): Picture to write.
+    """
+    losses, metrics = read_scalars(scalars_json)
+    figure = Figure(figsize=(11, 4), dpi=150, layout='constrained')
+    FigureCanvasAgg(figure)
+    loss_axes, metric_axes = figure.subplots(1, 2)
+    total = losses.pop('loss')
+    for name, curve in sorted(losses.items(), key=lambda item: -item[1][-1, 1]):
+        label = name.replace('loss_', '').replace('_', ' ')
+        loss_axes.plot(*curve.T, lw=1.2, alpha=0.85, label=label)
+    loss_axes.plot(*total.T, color='black', lw=1.8, label='total')
+    loss_axes.set(title='training loss', xlabel='iteration', yscale='log')
+    for (name, curve), color in zip(metrics.items(), ('#d62246', '#1f6feb')):
+        metric_axes.plot(*curve.T, 'o-', color=color, lw=1.8, ms=4, label=_METRICS[name])
+        metric_axes.annotate(
+            f'{curve[-1, 1]:.2f}',
+            curve[-1],
+            xytext=(4, 4),
+            textcoords='offset points',
+            color=color)
+    metric_axes.set(title='held-out images', xlabel='iteration', ylim=(0, 1))
+    for axes in (loss_axes, metric_axes):
+        axes.grid(alpha=0.25)
+        axes.spines[['top', 'right']].set_visible(False)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=9)
+    figure.savefig(out)
+
+
+def read_scalars(scalars_json: Union[str, Path]) -> tuple:
+    """Losses and metrics of a log.
+
+    Returns:
+        tuple: two dicts, name → array (points, 2) of iteration and value: the losses, and of
+        ``coco/AP`` and ``coco/segm_mAP`` what was logged.
+    """
+    lines = [json.loads(line) for line in Path(scalars_json).read_text().splitlines()]
+    losses: Dict[str, list] = {}
+    metrics: Dict[str, list] = {}
+    end_of_epoch: Dict[int, int] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name == 'loss' or name.startswith('loss_'):
+                losses.setdefault(name, []).append((line['step'], value))
+        if 'loss' in line and 'epoch' in line:
+            end_of_epoch[line['epoch']] = line['step']
+        for name in _METRICS:
+            if name in line:
+                # Epoch-based runs log validations by epoch, training by iteration.
+                step = end_of_epoch.get(line['step'], line['step'])
+                metrics.setdefault(name, []).append((step, line[name]))
+    in_order = {name: np.array(metrics[name]) for name in _METRICS if name in metrics}
+    return {name: np.array(points) for name, points in losses.items()}, in_order

@@ -1,0 +1,160 @@
+"""Visualizer of people with skeletons and masks."""
+from typing import List, Optional
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.structures import PixelData
+from mmpose.registry import VISUALIZERS
+from mmpose.structures import PoseDataSample
+from mmpose.visualization import PoseLocalVisualizer
+
+from .draw import (Color, add_label, draw_boxes, draw_people, map_to_image, person_colors, zoom_for,
+                   zoom_image)
+from .fields import heatmap_panel, key_centroid_panel, mask_centroid_panel, stride_of_maps
+from .people import People, annotated_people, matching_colors, predicted_people, to_numpy
+
+
+@VISUALIZERS.register_module()
+class PoseSegVisualizer(PoseLocalVisualizer):
+    """Draws skeletons and translucent masks in one colour per person.
+
+    MMPose's ``PoseVisualizationHook`` works with it unchanged. That hook hands over nothing of
+    ``pred_fields`` but the heatmaps; :class:`PoseSegVisualizationHook` hands over all.
+
+    Args:
+        draw_fields (bool): Whether to add pictures of the predicted fields, as far as the sample
+            has them (the head's ``test_cfg`` needs ``output_heatmaps=True``): keypoint heatmaps,
+            KeyCentroid and MaskCentroid arrows. Defaults to False.
+        min_long_side (int): Smaller images are drawn enlarged to this length of their longer
+            side, so that lines are crisp. Defaults to 800.
+        **kwargs: Of MMPose's ``PoseLocalVisualizer``; its colours, radius and line width have no
+            effect here.
+    """
+
+    def __init__(self,
+                 *args,
+                 draw_fields: bool = False,
+                 min_long_side: int = 800,
+                 **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.draw_fields = draw_fields
+        self.min_long_side = min_long_side
+        # Fields of the next sample, where a hook has merged them away.
+        self.pred_fields = None
+
+    @master_only
+    def add_datasample(self,
+                       name: str,
+                       image: np.ndarray,
+                       data_sample: PoseDataSample,
+                       draw_gt: bool = True,
+                       draw_pred: bool = True,
+                       draw_heatmap: bool = False,
+                       draw_bbox: bool = False,
+                       show_kpt_idx: bool = False,
+                       skeleton_style: str = 'mmpose',
+                       show: bool = False,
+                       wait_time: float = 0,
+                       out_file: Optional[str] = None,
+                       kpt_thr: float = 0.3,
+                       step: int = 0) -> np.ndarray:
+        """Draw a data sample: ground truth left of the prediction, the fields below.
+
+        Args:
+            name (str): Of the picture in the backends, or of the window.
+            image (np.ndarray): RGB (h, w, 3), the original image.
+            data_sample (:obj:`PoseDataSample`): With ``pred_instances`` in pixels of ``image``.
+            draw_gt (bool): Whether to draw the ground truth, if the sample has one.
+            draw_pred (bool): Whether to draw the prediction, if the sample has one.
+            draw_heatmap (bool): No effect; see ``draw_fields`` of the class.
+            draw_bbox (bool): Whether to draw boxes; people with masks need none and get none.
+            show_kpt_idx (bool): No effect.
+            skeleton_style (str): No effect.
+            show (bool): Whether to show the picture in a window.
+            wait_time (float): Seconds that the window stays.
+            out_file (str, optional): File to write instead of storing the picture in the backends.
+            kpt_thr (float): Keypoints of a lower score are left out.
+            step (int): Step under which the backends store the picture.
+
+        Returns:
+            np.ndarray: the picture, RGB.
+        """
+        zoom = zoom_for(image, self.min_long_side)
+        annotated = predicted = None
+        panels = []
+        if draw_gt and ('gt_instances' in data_sample or 'raw_ann_info' in data_sample):
+            annotated = annotated_people(data_sample)
+            colors = person_colors(len(annotated.boxes))
+            panel = self._draw(image, annotated, colors, zoom, kpt_thr, draw_bbox)
+            panels.append(add_label(panel, 'ground truth'))
+        if draw_pred and 'pred_instances' in data_sample:
+            predicted = predicted_people(data_sample)
+            colors = (
+                matching_colors(predicted, annotated)
+                if annotated else person_colors(len(predicted.boxes)))
+            panel = self._draw(image, predicted, colors, zoom, kpt_thr, draw_bbox)
+            panels.append(add_label(panel, 'prediction'))
+            fields = self.pred_fields or data_sample.get('pred_fields')
+            self.pred_fields = None
+            if self.draw_fields and fields is not None:
+                panels += self._draw_fields(image, fields, data_sample, predicted, colors, zoom)
+
+        picture = _stack(panels or [image])
+        self.set_image(picture)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(picture[..., ::-1], out_file)
+        else:
+            self.add_image(name, picture, step)
+        return self.get_image()
+
+    def _draw(self, image: np.ndarray, people: People, colors: List[Color], zoom: float,
+              kpt_thr: float, draw_bbox: bool) -> np.ndarray:
+        picture = draw_people(image, people.keypoints, people.scores, people.masks,
+                              self.dataset_meta['skeleton_links'], kpt_thr, colors, zoom)
+        if draw_bbox and people.masks is None:
+            picture = draw_boxes(picture, people.boxes, colors, zoom)
+        return picture
+
+    def _draw_fields(self, image: np.ndarray, fields: PixelData, data_sample: PoseDataSample,
+                     people: People, colors: List[Color], zoom: float) -> List[np.ndarray]:
+        """One panel for each kind of field that the sample has."""
+        heatmaps = to_numpy(fields.heatmaps)
+        picture = zoom_image(image, zoom)
+        if heatmaps.shape[1:] == image.shape[:2]:
+            # MMPose's hook has warped the heatmaps to the image and dropped the other fields.
+            size = image.shape[1::-1]
+            to_image = map_to_image(1, size, np.array(size) / 2, size, zoom)
+            return [heatmap_panel(picture, heatmaps, to_image)]
+
+        stride = stride_of_maps(data_sample.input_size, heatmaps.shape[1:])
+        to_image = map_to_image(stride, data_sample.input_size, data_sample.input_center,
+                                data_sample.input_scale, zoom)
+        panels = [heatmap_panel(picture, heatmaps, to_image)]
+        if 'key_centroids' in fields:
+            key_centroids = to_numpy(fields.key_centroids)
+            key_centroids = key_centroids.reshape(len(heatmaps), 2, *heatmaps.shape[1:])
+            panels.append(
+                key_centroid_panel(picture, key_centroids, heatmaps > 0.5, stride, to_image))
+        if 'mask_centroids' in fields:
+            owner = np.zeros(image.shape[:2], np.uint16)
+            for person, mask in enumerate(people.masks):
+                owner[mask] = person + 1
+            owner = cv2.resize(owner, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            inside = to_numpy(fields.semantic)[0] > 0.5
+            panels.append(
+                mask_centroid_panel(picture, to_numpy(fields.mask_centroids), inside, stride,
+                                    to_image, owner, colors))
+        return panels
+
+
+def _stack(panels: List[np.ndarray]) -> np.ndarray:
+    """Panels of one size in rows of two, or of three where that leaves fewer gaps."""
+    columns = min(len(panels), 3 if len(panels) in (3, 5, 6) else 2)
+    blank = np.full_like(panels[0], 255)
+    panels = panels + [blank] * (-len(panels) % columns)
+    rows = [panels[i:i + columns] for i in range(0, len(panels), columns)]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
