@@ -1,0 +1,113 @@
+"""Test a pose model. The flags are those of MMPose's own tools/test.py."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import mmengine
+from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
+
+from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description='Test a pose model')
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    add('--work-dir', help='folder for results (default: work_dirs/CONFIG_NAME)')
+    add('--out', help='file for the metrics (.json, .yaml or .pkl)')
+    add('--dump', type=str, help='file for the predictions (.pkl), to evaluate them later')
+    add('--cfg-options', nargs='+', action=DictAction, default={},
+        help='settings that override the config: key=value, with nested keys as a.b.0.c and lists '
+        'as key="[a,b]" (quoted, without spaces)')
+    add('--show-dir', help='folder for pictures of the results')
+    add('--show', action='store_true', help='show the results in a window')
+    add('--interval', type=int, default=1, help='show every n-th sample')
+    add('--wait-time', type=float, default=1, help='seconds for which a window stays')
+    add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+        help='what started the processes of a distributed run')
+    add('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
+    add('--badcase', action='store_true',
+        help='keep the samples that do worst, by the badcase hook of the config')
+    return parser
+
+
+def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
+    """The config with the command line's settings in it; ``--cfg-options`` has the last word."""
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    if args.show_dir is not None or (args.show and not args.badcase):
+        hook = switch_on(cfg, 'visualization', 'PoseVisualizationHook', args)
+        hook.update(show=args.show and not args.badcase, out_dir=args.show_dir)
+    if args.badcase:
+        hook = switch_on(cfg, 'badcase', 'BadCaseAnalysisHook', args)
+        hook.show = args.show
+        by_loss = hook.get('metric_type', 'loss') == 'loss'
+        hook.setdefault('metric', cfg.model.head.loss if by_loss else cfg.test_evaluator)
+    if args.dump is not None:
+        dump_predictions(cfg, args.dump)
+    cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def switch_on(cfg: Config, name: str, kind: str, args: argparse.Namespace) -> dict:
+    """Enable a hook that the config holds switched off; returns its settings."""
+    if name not in cfg.default_hooks:
+        sys.exit(f"This needs a hook in the config: default_hooks.{name} = dict(type='{kind}')")
+    hook = cfg.default_hooks[name]
+    hook.update(enable=True, interval=args.interval)
+    if args.show:
+        hook.wait_time = args.wait_time
+    return hook
+
+
+def dump_predictions(cfg: Config, file: str) -> None:
+    """Add a metric that writes all predictions to a pickle file."""
+    if not file.endswith(('.pkl', '.pickle')):
+        sys.exit(f'--dump writes a pickle file: name it .pkl, not {file}')
+    evaluators = cfg.test_evaluator
+    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+    cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=file)]
+
+
+class SaveMetricsHook(Hook):
+    """Writes the metrics of a test run to a file.
+
+    Args:
+        file: Its ending chooses the format.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, file: str):
+        self.file = file
+
+    def after_test_epoch(self, runner, metrics=None) -> None:
+        mmengine.dump(metrics, self.file)
+
+
+def main() -> None:
+    args = build_parser().parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = merge_arguments(Config.fromfile(args.config), args)
+    try:
+        check_checkpoint(cfg.load_from)
+    except CheckpointError as error:
+        sys.exit(str(error))
+    runner = Runner.from_cfg(cfg)
+    if args.out:
+        runner.register_hook(SaveMetricsHook(args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()

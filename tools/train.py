@@ -1,0 +1,100 @@
+"""Train a pose model. The flags are those of MMPose's own tools/train.py."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
+
+from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+from kdc_mm.engine.checkpoint import checkpoint_to_start_from  # noqa: E402
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description='Train a pose model')
+    add = parser.add_argument
+    add('config', help='config file')
+    add('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
+    add('--resume', nargs='?', const='auto',
+        help='go on from this checkpoint; without a name, from the last one in the work dir')
+    add('--amp', action='store_true', help='train with automatic mixed precision')
+    add('--no-validate', action='store_true', help='do not evaluate while training')
+    add('--auto-scale-lr', action='store_true',
+        help='scale the learning rate by the actual over the base batch size')
+    add('--show-dir', help='folder for pictures of validation results')
+    add('--show', action='store_true', help='show validation results in a window')
+    add('--interval', type=int, default=1, help='show every n-th sample')
+    add('--wait-time', type=float, default=1, help='seconds for which a window stays')
+    add('--cfg-options', nargs='+', action=DictAction,
+        help='settings that override the config: key=value, with nested keys as a.b.0.c and lists '
+        'as key="[a,b]" (quoted, without spaces)')
+    add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+        help='what started the processes of a distributed run')
+    add('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
+    return parser
+
+
+def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
+    """The config with the command line's settings in it; ``--cfg-options`` has the last word."""
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        use_amp(cfg)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.auto_scale_lr:
+        cfg.auto_scale_lr.enable = True
+    if args.show or args.show_dir is not None:
+        show_results(cfg, args)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def use_amp(cfg: Config) -> None:
+    """Turn the optimizer wrapper into the one for mixed precision, with a dynamic loss scale."""
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    name = wrapper if isinstance(wrapper, str) else wrapper.__name__
+    if name not in ('OptimWrapper', 'AmpOptimWrapper'):
+        sys.exit(f'--amp replaces an OptimWrapper; this config has a {name}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def show_results(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch the visualization hook on, as ``--show`` and ``--show-dir`` ask."""
+    if 'visualization' not in cfg.default_hooks:
+        sys.exit('--show and --show-dir need a hook in the config: '
+                 "default_hooks.visualization = dict(type='PoseVisualizationHook')")
+    cfg.default_hooks.visualization.update(
+        enable=True, show=args.show, out_dir=args.show_dir, interval=args.interval)
+    if args.show:
+        cfg.default_hooks.visualization.wait_time = args.wait_time
+
+
+def main() -> None:
+    args = build_parser().parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = merge_arguments(Config.fromfile(args.config), args)
+    if 'preprocess_cfg' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)
+    start = checkpoint_to_start_from(cfg)
+    if start is not None:
+        try:
+            check_checkpoint(start, resume=cfg.get('resume', False))
+        except CheckpointError as error:
+            sys.exit(str(error))
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
