@@ -47,13 +47,12 @@ def decode_masks(masks: Sequence, image_shape: Tuple[int, int]) -> np.ndarray:
     for row, mask in zip(decoded, masks):
         if mask is None:
             continue
-        if isinstance(mask, (list, dict)):
-            if isinstance(mask, list) or isinstance(mask['counts'], list):
-                mask = coco_mask.frPyObjects(mask, height, width)
-            if isinstance(mask, list):
-                mask = coco_mask.merge(mask)
-            mask = coco_mask.decode(mask)
-        row[:] = np.asarray(mask, dtype=bool)
+        if isinstance(mask, list):
+            polygons = [polygon for polygon in mask if len(polygon) >= 6]
+            mask = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        elif isinstance(mask, dict) and isinstance(mask['counts'], list):
+            mask = coco_mask.frPyObjects(mask, height, width)
+        row[:] = coco_mask.decode(mask) if isinstance(mask, dict) else np.asarray(mask)
     return decoded
 
 
@@ -63,7 +62,7 @@ def zoom_for(image: np.ndarray, min_long_side: int = 800) -> float:
 
 
 def zoom_points(points: np.ndarray, zoom: float) -> np.ndarray:
-    """Points (..., 2) of an image on the image resized by ``zoom``, where centres of pixels stay so."""
+    """Where points (..., 2) of an image lie on the image resized by ``zoom``."""
     return (np.asarray(points) + 0.5) * zoom - 0.5
 
 
@@ -216,6 +215,21 @@ def map_to_image(stride: float,
     return np.column_stack([np.diag(scale * stride * zoom), zoom_points(origin, zoom)])
 
 
+def draw_owners(image: np.ndarray, owner: np.ndarray, colors: Sequence[Color],
+                opacity: float) -> np.ndarray:
+    """Regions in their owners' colours: ``owner`` int (h, w), 0 nobody, j + 1 person j."""
+    layer = np.array([(0, 0, 0), *colors])[owner]
+    return _mix(image, layer, opacity * (owner > 0)[..., None])
+
+
+def draw_ignored(image: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """White stripes over the region ``ignored``, bool (h, w)."""
+    y, x = np.indices(ignored.shape)
+    pitch = max(8, round(0.016 * max(image.shape)))
+    stripe = ignored & ((x + y) % pitch < max(1, pitch // 6))
+    return _mix(image, (255, 255, 255), 0.7 * stripe[..., None])
+
+
 def dim(image: np.ndarray, strength: float = 0.55) -> np.ndarray:
     """The image drained of colour and darkened, as a ground for what is drawn over it."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -233,7 +247,8 @@ def add_label(image: np.ndarray, text: str) -> np.ndarray:
     corner = canvas[:height, :width]
     corner[:] = _mix(corner, np.full_like(corner, 18), 0.78)
     picture = Image.fromarray(canvas)
-    ImageDraw.Draw(picture).text((pad, height / 2), text, fill=(255, 255, 255), font=font, anchor='lm')
+    middle = (pad, height / 2)
+    ImageDraw.Draw(picture).text(middle, text, fill=(255, 255, 255), font=font, anchor='lm')
     return np.array(picture)
 
 
@@ -267,6 +282,15 @@ def picture_grid(rows: Sequence[Sequence[np.ndarray]],
             canvas[y:y + h, x:x + w] = image
         top += height + gap
     return canvas
+
+
+def stack_panels(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Panels of one size in rows of two, or of three where that leaves fewer gaps."""
+    columns = min(len(panels), 3 if len(panels) in (3, 5, 6) else 2)
+    blank = np.full_like(panels[0], 255)
+    panels = [*panels, *[blank] * (-len(panels) % columns)]
+    rows = [panels[i:i + columns] for i in range(0, len(panels), columns)]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
 def hue_colors(n: int) -> np.ndarray:
@@ -319,15 +343,15 @@ def _draw_skeleton(canvas: np.ndarray, points: np.ndarray, shown: np.ndarray,
     """Limbs and keypoints with a dark rim that sets them off from the mask, in place."""
     limbs = [(points[a], points[b]) for a, b in links if shown[a] and shown[b]]
     rim = 0.35 * width + 0.5
-    dark, light = _shade(color, 0.3), _shade(color, 1.35)
+    dark, limb, joint = _shade(color, 0.3), _shade(color, 1.15), _shade(color, 1.5)
     for start, end in limbs:
         _stroke(canvas, start, end, dark, width + 2 * rim)
     for point in points[shown]:
         _dot(canvas, point, 1.15 * width + rim, dark)
     for start, end in limbs:
-        _stroke(canvas, start, end, color, width)
+        _stroke(canvas, start, end, limb, width)
     for point in points[shown]:
-        _dot(canvas, point, 1.15 * width, light)
+        _dot(canvas, point, 1.15 * width, joint)
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:

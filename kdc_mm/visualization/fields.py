@@ -1,89 +1,157 @@
-"""Pictures of the fields that a head predicts or a codec encodes (paper, figures 3 to 5)."""
-from typing import Sequence, Tuple
+"""Pictures of the fields that a head predicts or a codec encodes (paper, figures 3 to 5).
 
+Letters: picture of H×W pixels, maps of h×w cells, K keypoints, E limbs. ``stride`` is input
+pixels per cell, ``to_image`` the affine map (2, 3) from cells to the picture, as
+:func:`~kdc_mm.visualization.draw.map_to_image` gives it. Vectors are (x, y) in input pixels.
+"""
+from typing import List, Sequence, Tuple
+
+import cv2
 import numpy as np
+import torch
 
-from .draw import (Color, add_label, dim, draw_heatmap, draw_vectors, hue_colors,
-                   sample_vectors)
+from kdc_mm.codecs.fields import build_pose_fields
+from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
+
+from .draw import (Color, add_label, dim, draw_heatmap, draw_ignored, draw_owners, draw_vectors,
+                   hue_colors, map_to_image, sample_vectors, zoom_image)
 
 # Arrows on the longer side of a picture, few enough to be told apart.
-_ARROWS_PER_SIDE = 60
+_ARROWS_PER_SIDE = 64
 
 
-def heatmap_panel(image: np.ndarray, heatmaps: np.ndarray,
-                  to_image: np.ndarray) -> np.ndarray:
-    """Keypoint heatmaps (K, h, w) in 0..1, the maximum over keypoints, over the image."""
+def heatmap_panel(image: np.ndarray, heatmaps: np.ndarray, to_image: np.ndarray) -> np.ndarray:
+    """Keypoint heatmaps (K, h, w) in 0..1, the maximum over keypoints, over the image (H, W, 3)."""
     return add_label(draw_heatmap(image, heatmaps.max(axis=0), to_image), 'keypoint heatmaps')
 
 
-def key_centroid_panel(image: np.ndarray, key_centroid: np.ndarray, inside: np.ndarray,
+def key_centroid_panel(ground: np.ndarray, key_centroid: np.ndarray, disks: np.ndarray,
                        stride: float, to_image: np.ndarray) -> np.ndarray:
-    """KeyCentroid arrows, one colour per keypoint kind.
-
-    Where disks overlap, only the arrow to the nearest keypoint is drawn.
+    """KeyCentroid arrows, one colour per kind of keypoint.
 
     Args:
-        image (np.ndarray): (H, W, 3).
-        key_centroid (np.ndarray): (K, 2, h, w) in input pixels.
-        inside (np.ndarray): bool (K, h, w), the disks.
-        stride (float): Input pixels per cell.
-        to_image (np.ndarray): (2, 3), see :func:`~kdc_mm.visualization.draw.map_to_image`.
+        ground (np.ndarray): (H, W, 3).
+        key_centroid (np.ndarray): (K, 2, h, w).
+        disks (np.ndarray): bool (K, h, w). Where they overlap, only the arrow to the nearest
+            keypoint is drawn.
     """
-    distance = np.where(inside, np.linalg.norm(key_centroid, axis=1), np.inf)
-    kind = distance.argmin(axis=0)
+    kind = nearest_kind(key_centroid, disks)
     nearest = np.take_along_axis(key_centroid, kind[None, None], axis=0)[0]
     starts, ends, cells = sample_vectors(
-        nearest, inside.any(axis=0), stride, to_image, _step(image, to_image))
+        nearest, disks.any(axis=0), stride, to_image, _step(ground, to_image))
     colors = hue_colors(len(key_centroid))[kind[cells[:, 1], cells[:, 0]]]
-    return add_label(draw_vectors(dim(image), starts, ends, colors), 'KeyCentroid')
+    return add_label(draw_vectors(ground, starts, ends, colors), 'KeyCentroid')
 
 
-def limb_panel(image: np.ndarray, limb: np.ndarray, inside: np.ndarray, stride: float,
-               to_image: np.ndarray) -> np.ndarray:
-    """Arrows of limb displacements, one colour per directed edge.
-
-    Args:
-        image (np.ndarray): (H, W, 3).
-        limb (np.ndarray): (E, 2, h, w) in input pixels.
-        inside (np.ndarray): bool (E, h, w), the disks of the edges' first keypoints.
-        stride (float): Input pixels per cell.
-        to_image (np.ndarray): (2, 3), see :func:`~kdc_mm.visualization.draw.map_to_image`.
-    """
-    colors = hue_colors(len(limb))
-    panel = dim(image)
-    for edge in range(len(limb)):
-        starts, ends, _ = sample_vectors(limb[edge], inside[edge], stride, to_image,
-                                         2 * _step(image, to_image))
-        panel = draw_vectors(panel, starts, ends, colors[edge])
-    return add_label(panel, 'limb displacements')
-
-
-def mask_centroid_panel(image: np.ndarray, offsets: np.ndarray, inside: np.ndarray,
+def mask_centroid_panel(ground: np.ndarray, offsets: np.ndarray, inside: np.ndarray,
                         stride: float, to_image: np.ndarray, owner: np.ndarray,
                         colors: Sequence[Color]) -> np.ndarray:
-    """MaskCentroid arrows, one colour per person.
+    """MaskCentroid arrows over the masks, one colour per person.
 
     Args:
-        image (np.ndarray): (H, W, 3).
-        offsets (np.ndarray): (2, h, w) in input pixels.
-        inside (np.ndarray): bool (h, w), the pixels of any person.
-        stride (float): Input pixels per cell.
-        to_image (np.ndarray): (2, 3), see :func:`~kdc_mm.visualization.draw.map_to_image`.
+        ground (np.ndarray): (H, W, 3).
+        offsets (np.ndarray): (2, h, w).
+        inside (np.ndarray): bool (h, w), the cells of any person.
         owner (np.ndarray): int (H, W), 0 nobody, j + 1 person j; arrows of nobody are white.
         colors (Sequence): One per person.
     """
-    starts, ends, _ = sample_vectors(offsets, inside, stride, to_image, _step(image, to_image))
+    panel = draw_owners(ground, owner, colors, opacity=0.3)
+    starts, ends, _ = sample_vectors(offsets, inside, stride, to_image, _step(ground, to_image))
     limit = np.array(owner.shape[::-1]) - 1
     x, y = np.clip(np.round(starts).astype(int), 0, limit).T
     arrow_colors = np.array([(255, 255, 255), *colors])[owner[y, x]]
-    return add_label(draw_vectors(dim(image), starts, ends, arrow_colors), 'MaskCentroid')
+    return add_label(draw_vectors(panel, starts, ends, arrow_colors), 'MaskCentroid')
+
+
+def target_panels(image: np.ndarray, owner_maps: Sequence[np.ndarray], keypoint_table: np.ndarray,
+                  skeleton_links: Sequence[Tuple[int, int]], colors: Sequence[Color],
+                  zoom: float) -> List[np.ndarray]:
+    """Pictures of what the PoseSeg codec encodes, as the losses see it.
+
+    Ignored regions are striped.
+
+    Args:
+        image (np.ndarray): The network input.
+        owner_maps (Sequence): (K, h, w) and (1, input height, input width), see the codec.
+        keypoint_table (np.ndarray): (N, K, 3): x, y in pixels of ``image``, labelled.
+        skeleton_links (Sequence): E pairs a, b of keypoint indices; the limbs a→b are drawn.
+        colors (Sequence): N colours.
+        zoom (float): The panels are drawn on the image resized by this factor.
+
+    Returns:
+        list[np.ndarray]: Keypoint disks, KeyCentroids, limb displacements, person centroids and
+        MaskCentroids.
+    """
+    keypoint_owner, (mask_owner, ) = owner_maps
+    size = image.shape[1::-1]
+    stride = stride_of_maps(size, keypoint_owner.shape[1:])
+    to_image = map_to_image(stride, size, np.array(size) / 2, size, zoom)
+    edges = torch.as_tensor(skeleton_links)
+    tensors = build_pose_fields(
+        torch.as_tensor(keypoint_owner), torch.as_tensor(keypoint_table), stride, edges)
+    fields = {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    disks = fields['heatmap'] > 0
+    kind = nearest_kind(fields['key_centroid'], disks)
+    nearest_only = disks & (kind == np.arange(len(disks))[:, None, None])
+    owner = np.where(nearest_only, keypoint_owner, NOBODY).max(axis=0)
+    owner = _on_picture(owner, to_image, size, zoom)
+    ignored = _on_picture((keypoint_owner == IGNORED).any(axis=0), to_image, size, zoom) > 0
+    ground = draw_ignored(dim(zoom_image(image, zoom)), ignored)
+    step = _step(ground, to_image)
+
+    limbs = people = ground
+    for (a, _), color, limb, weight in zip(
+            skeleton_links, hue_colors(len(edges)), fields['limb'], fields['limb_weight']):
+        arrows = sample_vectors(limb, nearest_only[a] & (weight > 0), stride, to_image, 2 * step)
+        limbs = draw_vectors(limbs, *arrows[:2], color)
+    centroid = np.where(nearest_only[:, None], fields['person_centroid'], 0).sum(axis=0)
+    starts, ends, _ = sample_vectors(centroid, disks.any(axis=0), stride, to_image, step)
+    x, y = np.round(starts).astype(int).T
+    people = draw_vectors(ground, starts, ends, np.array([(255, 255, 255), *colors])[owner[y, x]])
+    return [
+        add_label(draw_owners(ground, owner, colors, opacity=0.6), 'keypoint disks'),
+        key_centroid_panel(ground, fields['key_centroid'], disks, stride, to_image),
+        add_label(limbs, 'limb displacements'),
+        add_label(people, 'person centroids'),
+        _mask_target_panel(image, mask_owner, colors, zoom)
+    ]
+
+
+def nearest_kind(key_centroid: np.ndarray, disks: np.ndarray) -> np.ndarray:
+    """Of all disks (K, h, w) over a cell that of the nearest keypoint: (h, w), 0 where none is."""
+    return np.where(disks, np.linalg.norm(key_centroid, axis=1), np.inf).argmin(axis=0)
 
 
 def stride_of_maps(input_size: Tuple[int, int], map_shape: Tuple[int, int]) -> int:
-    """Stride s of maps (h, w) of an input (w, h), of which each side has (side - 1) // s + 1 cells."""
+    """Stride s of maps (h, w) of an input (w, h): a side has (side - 1) // s + 1 cells."""
     return round((max(input_size) - 1) / (max(map_shape) - 1))
 
 
+def _mask_target_panel(image: np.ndarray, mask_owner: np.ndarray, colors: Sequence[Color],
+                       zoom: float) -> np.ndarray:
+    """Masks with arrows to their static centroids C_j, the mean of the instance's pixels."""
+    size = image.shape[1::-1]
+    to_image = map_to_image(1, size, np.array(size) / 2, size, zoom)
+    position = np.stack(np.indices(mask_owner.shape)[::-1]).astype(np.float32)
+    offsets = np.zeros_like(position)
+    inside = (mask_owner != NOBODY) & (mask_owner != IGNORED)
+    for person in np.unique(mask_owner[inside]):
+        mask = mask_owner == person
+        offsets[:, mask] = position[:, mask].mean(axis=1, keepdims=True) - position[:, mask]
+    ignored = _on_picture(mask_owner == IGNORED, to_image, size, zoom) > 0
+    ground = draw_ignored(dim(zoom_image(image, zoom)), ignored)
+    owner = _on_picture(np.where(inside, mask_owner, NOBODY), to_image, size, zoom)
+    return mask_centroid_panel(ground, offsets, inside, 1, to_image, owner, colors)
+
+
+def _on_picture(cells: np.ndarray, to_image: np.ndarray, size: Tuple[int, int],
+                zoom: float) -> np.ndarray:
+    """Integers of map cells on the pixels of the picture, (H, W) uint8: the nearest cell's."""
+    size = [round(side * zoom) for side in size]
+    return cv2.warpAffine(cells.astype(np.uint8), to_image, size, flags=cv2.INTER_NEAREST)
+
+
 def _step(image: np.ndarray, to_image: np.ndarray) -> int:
-    pixels_per_cell = to_image[0, 0]
-    return max(1, round(max(image.shape) / _ARROWS_PER_SIDE / pixels_per_cell))
+    """Cells between two arrows."""
+    return max(1, round(max(image.shape) / _ARROWS_PER_SIDE / to_image[0, 0]))

@@ -1,13 +1,14 @@
 """People and fields of a data sample, as the drawing functions take them."""
 from typing import List, NamedTuple, Optional, Sequence
 
+import cv2
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 from scipy.optimize import linear_sum_assignment
 
-from .draw import Color, decode_masks, person_colors
+from .draw import Color, decode_masks, map_to_image, person_colors
 
 
 class People(NamedTuple):
@@ -54,6 +55,29 @@ def people_of_annotations(annotations: Sequence[dict], image_shape) -> People:
     if any(segmentation is not None for segmentation in segmentations):
         masks = decode_masks(segmentations, image_shape)
     return People(table[..., :2], np.minimum(table[..., 2], 1), masks, boxes)
+
+
+def people_in_input(data_sample: PoseDataSample) -> People:
+    """The ground truth in pixels of the network input.
+
+    A training sample has been encoded, and shows its people as the codec was given them. The test
+    pipeline moves the image but not the annotations, which are moved here.
+    """
+    if 'gt_fields' in data_sample and 'owner_maps' in data_sample.gt_fields:
+        table = to_numpy(data_sample.gt_instance_labels.keypoint_table)
+        owner = to_numpy(data_sample.gt_fields.owner_maps[1])[0]
+        masks = np.stack([owner == j + 1 for j in range(len(table))]) if len(table) else None
+        return People(table[..., :2], table[..., 2], masks, _boxes_of_keypoints(table[..., :2]))
+
+    size = data_sample.input_size
+    people = annotated_people(data_sample)
+    to_input = cv2.invertAffineTransform(
+        map_to_image(1, size, data_sample.input_center, data_sample.input_scale))
+    keypoints = people.keypoints @ to_input[:, :2].T + to_input[:, 2]
+    masks = None
+    if people.masks is not None:
+        masks = np.stack([cv2.warpAffine(np.uint8(mask), to_input, size) for mask in people.masks])
+    return People(keypoints, people.scores, masks, _boxes_of_keypoints(keypoints))
 
 
 def matching_colors(people: People, reference: People) -> List[Color]:

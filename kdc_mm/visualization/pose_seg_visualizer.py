@@ -10,8 +10,8 @@ from mmpose.registry import VISUALIZERS
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
-from .draw import (Color, add_label, draw_boxes, draw_people, map_to_image, person_colors, zoom_for,
-                   zoom_image)
+from .draw import (Color, add_label, dim, draw_boxes, draw_people, map_to_image, person_colors,
+                   stack_panels, zoom_for, zoom_image)
 from .fields import heatmap_panel, key_centroid_panel, mask_centroid_panel, stride_of_maps
 from .people import People, annotated_people, matching_colors, predicted_people, to_numpy
 
@@ -24,21 +24,23 @@ class PoseSegVisualizer(PoseLocalVisualizer):
     ``pred_fields`` but the heatmaps; :class:`PoseSegVisualizationHook` hands over all.
 
     Args:
+        name (str): Name of the instance. Defaults to 'visualizer'.
         draw_fields (bool): Whether to add pictures of the predicted fields, as far as the sample
             has them (the head's ``test_cfg`` needs ``output_heatmaps=True``): keypoint heatmaps,
             KeyCentroid and MaskCentroid arrows. Defaults to False.
         min_long_side (int): Smaller images are drawn enlarged to this length of their longer
             side, so that lines are crisp. Defaults to 800.
-        **kwargs: Of MMPose's ``PoseLocalVisualizer``; its colours, radius and line width have no
+        *args, **kwargs: Of MMPose's ``PoseLocalVisualizer``; its colours, radius and line width have no
             effect here.
     """
 
     def __init__(self,
+                 name: str = 'visualizer',
                  *args,
                  draw_fields: bool = False,
                  min_long_side: int = 800,
                  **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(name, *args, **kwargs)
         self.draw_fields = draw_fields
         self.min_long_side = min_long_side
         # Fields of the next sample, where a hook has merged them away.
@@ -101,7 +103,7 @@ class PoseSegVisualizer(PoseLocalVisualizer):
             if self.draw_fields and fields is not None:
                 panels += self._draw_fields(image, fields, data_sample, predicted, colors, zoom)
 
-        picture = _stack(panels or [image])
+        picture = stack_panels(panels or [image])
         self.set_image(picture)
         if show:
             self.show(picture, win_name=name, wait_time=wait_time)
@@ -138,7 +140,7 @@ class PoseSegVisualizer(PoseLocalVisualizer):
             key_centroids = to_numpy(fields.key_centroids)
             key_centroids = key_centroids.reshape(len(heatmaps), 2, *heatmaps.shape[1:])
             panels.append(
-                key_centroid_panel(picture, key_centroids, heatmaps > 0.5, stride, to_image))
+                key_centroid_panel(dim(picture), key_centroids, heatmaps > 0.5, stride, to_image))
         if 'mask_centroids' in fields:
             owner = np.zeros(image.shape[:2], np.uint16)
             for person, mask in enumerate(people.masks):
@@ -146,15 +148,7 @@ class PoseSegVisualizer(PoseLocalVisualizer):
             owner = cv2.resize(owner, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
             inside = to_numpy(fields.semantic)[0] > 0.5
             panels.append(
-                mask_centroid_panel(picture, to_numpy(fields.mask_centroids), inside, stride,
-                                    to_image, owner, colors))
+                mask_centroid_panel(
+                    dim(picture), to_numpy(fields.mask_centroids), inside, stride, to_image, owner,
+                    colors))
         return panels
-
-
-def _stack(panels: List[np.ndarray]) -> np.ndarray:
-    """Panels of one size in rows of two, or of three where that leaves fewer gaps."""
-    columns = min(len(panels), 3 if len(panels) in (3, 5, 6) else 2)
-    blank = np.full_like(panels[0], 255)
-    panels = panels + [blank] * (-len(panels) % columns)
-    rows = [panels[i:i + columns] for i in range(0, len(panels), columns)]
-    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
