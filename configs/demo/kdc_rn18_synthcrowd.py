@@ -1,0 +1,79 @@
+# Small and from random weights: what `make demo` trains on two CPU cores.
+_base_ = ['../kdc_rn152_coco.py']
+
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=1500, val_interval=500)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1.5e-3, weight_decay=0.01),
+    clip_grad=dict(max_norm=5.))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=1500, T_max=1450,
+         eta_min_ratio=0.01),
+]
+auto_scale_lr = dict(base_batch_size=8)
+
+codec = dict(
+    type='PoseSeg',
+    input_size=(193, 193),
+    metainfo='configs/_base_/datasets/coco.py',
+    heatmap_stride=4,
+    mask_stride=2,
+    radius=16)
+
+model = dict(
+    backbone=dict(depth=18, output_stride=32, init_cfg=None),
+    neck=dict(in_channels=[64, 128, 256, 512], out_channels=64, norm_cfg=dict(type='BN')),
+    head=dict(
+        in_channels=64,
+        decoder=codec,
+        pose_head=dict(feat_channels=64, num_convs=1,
+                       loss_limb=dict(type='LimbDisplacementLoss', unit_px=32, loss_weight=0.5),
+                       loss_person_centroid=dict(
+                           type='LimbDisplacementLoss', unit_px=32, loss_weight=0.5)),
+        seg_head=dict(feat_channels=64, num_convs=1,
+                      loss_mask_centroid=dict(type='MaskCentroidLoss', unit_px=32))),
+    test_cfg=dict(flip_test=False))
+
+data_root = 'data/synthcrowd/easy/'
+
+train_pipeline = [
+    dict(type='LoadImage', imdecode_backend='cv2'),
+    dict(
+        type='BottomupRandomAffine',
+        input_size=codec['input_size'],
+        scale_type='long',
+        scale_factor=(0.8, 1.2),
+        rotate_factor=15,
+        shift_factor=0.08),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='BottomupGetPersonMasks'),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = _base_.val_pipeline
+val_pipeline[1].input_size = codec['input_size']
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=8, num_workers=1, dataset=dict(data_root=data_root, pipeline=val_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(
+        type='CocoMetric',
+        ann_file=data_root + 'annotations/person_keypoints_val2017.json',
+        nms_mode='none',
+        score_mode='bbox'),
+    dict(
+        type='PersonSegMetric',
+        ann_file=data_root + 'annotations/person_keypoints_val2017.json',
+        metric='segm'),
+]
+test_evaluator = val_evaluator
+
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=500), logger=dict(interval=20))
+log_processor = dict(by_epoch=False)

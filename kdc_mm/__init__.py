@@ -1,0 +1,11 @@
+"""kdc_mm: Keypoints as Dynamic Centroids for MMPose.
+
+Importing the package registers every class in MMPose's registries, so that a config needs only
+``custom_imports = dict(imports=['kdc_mm'], allow_failed_imports=False)``.
+"""
+from . import codecs, datasets, engine, evaluation, models, visualization
+from .version import __version__
+
+__all__ = [
+    '__version__', 'codecs', 'datasets', 'engine', 'evaluation', 'models', 'visualization'
+]

@@ -1,0 +1,3 @@
+from .pose_seg import PoseSeg
+
+__all__ = ['PoseSeg']

@@ -1,0 +1,205 @@
+"""Cluster: mask pixels gather around the persons' dynamic centroids (paper, 3.3)."""
+from typing import Dict, List, NamedTuple, Tuple
+
+import numba
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from .group import Poses
+
+
+class ImageFrame(NamedTuple):
+    """Where the original image lies in the network's input: input = scale · image + offset.
+
+    ``size`` [w, h] of the original image, ``scale`` (x, y), ``offset`` (x, y) in input pixels.
+    """
+    size: Tuple[int, int]
+    scale: Tuple[float, float]
+    offset: Tuple[float, float]
+
+    @classmethod
+    def from_metainfo(cls, metainfo: dict) -> 'ImageFrame':
+        """The inverse of the estimator's mapping from input to image space."""
+        scale = np.asarray(metainfo['input_size']) / metainfo['input_scale']
+        corner = metainfo['input_center'] - 0.5 * metainfo['input_scale']
+        height, width = metainfo['ori_shape'][:2]
+        return cls((width, height), tuple(scale.tolist()), tuple((-corner * scale).tolist()))
+
+
+class MaskMaps(NamedTuple):
+    """Segmentation maps of one image at ``stride``, on the host, float32.
+
+    ``semantic`` (h, w) logits, ``offset`` (2, h, w) MaskCentroid offsets v in input pixels,
+    ``log_bandwidth`` (h, w) natural logarithm of σ in input pixels.
+    """
+    semantic: np.ndarray
+    offset: np.ndarray
+    log_bandwidth: np.ndarray
+    stride: int
+
+
+class Masks(NamedTuple):
+    """``rles`` n COCO RLE dicts, ``scores`` (n,) mean probability of person within each mask."""
+    rles: List[Dict]
+    scores: np.ndarray
+
+
+def dynamic_centroids(poses: Poses, maps: MaskMaps) -> Tuple[np.ndarray, np.ndarray]:
+    """C_j and σ_j of every person, from its keypoints (paper, 3.3: dynamic centroids at inference).
+
+    The embedding e = m + v at a keypoint tells whose pixel it is. An occluded keypoint shows the
+    occluder's, so C_j is the confidence-weighted mean of those embeddings that agree by φ (eq. 6)
+    with the best supported one.
+
+    Args:
+        poses (Poses): n persons.
+        maps (MaskMaps): Maps of the image.
+
+    Returns:
+        tuple: C (n, 2) and σ (n,), input pixels.
+    """
+    return _dynamic_centroids(poses.keypoints, poses.scores, maps.semantic, maps.offset,
+                              maps.log_bandwidth, maps.stride)
+
+
+def cluster_masks(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray, frame: ImageFrame,
+                  threshold: float) -> Masks:
+    """Assign person pixels to argmax_j φ_j (eqs. 6, 7) at the original image's resolution.
+
+    Logits and offsets are interpolated first and thresholded after, since a boundary drawn at map
+    resolution would be a stair. A pixel belongs to a person if the probability of "person" and
+    φ_j both exceed the threshold.
+
+    Args:
+        maps (MaskMaps): Maps of the image.
+        centroids (np.ndarray): C_j (n, 2), input pixels.
+        sigmas (np.ndarray): σ_j (n,), input pixels.
+        frame (ImageFrame): Where the original image lies in the input.
+        threshold (float): In (0, 1), the paper's 0.5.
+
+    Returns:
+        Masks: n disjoint masks of size ``frame.size``.
+    """
+    width, height = frame.size
+    columns = _sample_positions(width, frame.scale[0], frame.offset[0], maps.stride,
+                                maps.semantic.shape[1])
+    rows = _sample_positions(height, frame.scale[1], frame.offset[1], maps.stride,
+                             maps.semantic.shape[0])
+    logit = np.float32(np.log(threshold / (1 - threshold)))
+    reach = np.float32(-2 * np.log(threshold))  # φ > threshold ⇔ |e − C|² / σ² < reach
+    label, start, length, score = _label_runs(
+        maps.semantic, maps.offset, maps.stride, *columns, *rows,
+        np.array(frame.scale, np.float32), np.array(frame.offset, np.float32),
+        centroids, sigmas, logit, reach)
+    rles = [
+        _run_length_encoding(start[label == j], length[label == j], height, width)
+        for j in range(len(centroids))
+    ]
+    return Masks(rles, score)
+
+
+def _sample_positions(count: int, scale: float, offset: float, stride: int, cells: int):
+    """For each image row or column the map cell before it and the weight of the cell after it."""
+    position = np.clip((np.arange(count) * scale + offset) / stride, 0, cells - 1)
+    cell = np.minimum(position.astype(np.int64), max(cells - 2, 0))
+    return cell, (position - cell).astype(np.float32)
+
+
+def _run_length_encoding(start: np.ndarray, length: np.ndarray, height: int, width: int) -> Dict:
+    """COCO RLE of foreground runs given in column-major order."""
+    boundaries = np.stack([start, start + length], 1).ravel()
+    counts = np.diff(boundaries, prepend=0, append=height * width)
+    return coco_mask.frPyObjects(
+        dict(size=[height, width], counts=counts.tolist()), height, width)
+
+
+@numba.njit(cache=True)
+def _interpolate(field, cell_y, cell_x, weight_y, weight_x):
+    last_y = min(cell_y + 1, field.shape[0] - 1)
+    last_x = min(cell_x + 1, field.shape[1] - 1)
+    top = field[cell_y, cell_x] * (1 - weight_x) + field[cell_y, last_x] * weight_x
+    bottom = field[last_y, cell_x] * (1 - weight_x) + field[last_y, last_x] * weight_x
+    return top * (1 - weight_y) + bottom * weight_y
+
+
+@numba.njit(cache=True)
+def _dynamic_centroids(keypoints, scores, semantic, offset, log_bandwidth, stride):
+    num_persons, num_keypoints = scores.shape
+    height, width = semantic.shape
+    centroids = np.zeros((num_persons, 2), np.float32)
+    sigmas = np.ones(num_persons, np.float32)
+    embedding = np.zeros((num_keypoints, 2), np.float32)
+    bandwidth = np.zeros(num_keypoints, np.float32)
+    weight = np.zeros(num_keypoints, np.float32)
+    for p in range(num_persons):
+        for k in range(num_keypoints):
+            x, y = keypoints[p, k]
+            x = min(max(x / stride, 0), width - 1)
+            y = min(max(y / stride, 0), height - 1)
+            u, v = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
+            fx, fy = np.float32(x - u), np.float32(y - v)
+            embedding[k, 0] = keypoints[p, k, 0] + _interpolate(offset[0], v, u, fy, fx)
+            embedding[k, 1] = keypoints[p, k, 1] + _interpolate(offset[1], v, u, fy, fx)
+            bandwidth[k] = _interpolate(log_bandwidth, v, u, fy, fx)
+            person = 1 / (1 + np.exp(-_interpolate(semantic, v, u, fy, fx)))
+            weight[k] = scores[p, k] * person + np.float32(1e-6)
+        best_support = np.float32(-1)
+        for i in range(num_keypoints):
+            inverse = np.exp(-2 * bandwidth[i]) / 2
+            phi = np.exp(-((embedding[:, 0] - embedding[i, 0])**2 +
+                           (embedding[:, 1] - embedding[i, 1])**2) * inverse)
+            share = weight * phi
+            support = share.sum() * weight[i]
+            if support > best_support:
+                best_support = support
+                share /= share.sum()
+                centroids[p, 0] = (share * embedding[:, 0]).sum()
+                centroids[p, 1] = (share * embedding[:, 1]).sum()
+                sigmas[p] = np.exp((share * bandwidth).sum())
+    return centroids, sigmas
+
+
+@numba.njit(cache=True)
+def _label_runs(semantic, offset, stride, cell_x, weight_x, cell_y, weight_y, scale, shift,
+                centroids, sigmas, logit, reach):
+    """Walk the image column by column; returns runs (label, start, length) and mask scores."""
+    height, width = len(cell_y), len(cell_x)
+    num_persons = len(centroids)
+    label = [0 for _ in range(0)]
+    start = [0 for _ in range(0)]
+    length = [0 for _ in range(0)]
+    probability = np.zeros(num_persons, np.float64)
+    area = np.zeros(num_persons, np.int64)
+    inverse = 1 / sigmas**2
+    current, since = -1, 0
+    for x in range(width):
+        u, fx = cell_x[x], weight_x[x]
+        input_x = x * scale[0] + shift[0]
+        for y in range(height):
+            v, fy = cell_y[y], weight_y[y]
+            owner = -1
+            person = _interpolate(semantic, v, u, fy, fx)
+            if person > logit:
+                ex = input_x + _interpolate(offset[0], v, u, fy, fx)
+                ey = y * scale[1] + shift[1] + _interpolate(offset[1], v, u, fy, fx)
+                nearest = reach
+                for j in range(num_persons):
+                    distance = ((ex - centroids[j, 0])**2 +
+                                (ey - centroids[j, 1])**2) * inverse[j]
+                    if distance < nearest:
+                        nearest, owner = distance, j
+            if owner >= 0:
+                probability[owner] += 1 / (1 + np.exp(-person))
+                area[owner] += 1
+            if owner != current:
+                if current >= 0:
+                    label.append(current)
+                    start.append(since)
+                    length.append(x * height + y - since)
+                current, since = owner, x * height + y
+    if current >= 0:
+        label.append(current)
+        start.append(since)
+        length.append(width * height - since)
+    return (np.array(label, dtype=np.int64), np.array(start, dtype=np.int64),
+            np.array(length, dtype=np.int64), (probability / np.maximum(area, 1)).astype(np.float32))

@@ -1,0 +1,3 @@
+from .kdc_resnet import KDCResNet
+
+__all__ = ['KDCResNet']

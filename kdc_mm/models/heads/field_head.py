@@ -1,0 +1,230 @@
+"""What KDC's heads share: features in, named fields out, flip test, checks against the data."""
+from typing import Dict, List, Optional, Sequence, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmengine.structures import InstanceData, PixelData
+from mmpose.models.heads.base_head import BaseHead
+from mmpose.registry import KEYPOINT_CODECS
+from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
+from torch import Tensor, nn
+
+from ...codecs.cluster import ImageFrame
+from ...codecs.pose_seg import People, PoseSeg
+
+Fields = Dict[str, Tensor]
+
+
+class FieldHead(BaseHead):
+    """Base of the heads that put out fields for the PoseSeg codec.
+
+    Args:
+        in_channels (int): Channels of each feature map used.
+        decoder (dict): Config of :class:`~kdc_mm.codecs.PoseSeg`; needed for training too, since
+            it says what the maps mean.
+        num_keypoints (int, optional): Checked against the codec's data set if given.
+        in_index (int | sequence[int]): Feature map to use; several are summed at the size of the
+            first. Defaults to -1, the last.
+        init_cfg (dict, optional): Initialisation.
+
+    Raises:
+        ValueError: if ``num_keypoints`` is not that of the codec's data set.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 decoder: ConfigType,
+                 num_keypoints: Optional[int] = None,
+                 in_index: Union[int, Sequence[int]] = -1,
+                 init_cfg: OptConfigType = None) -> None:
+        super().__init__(init_cfg or self.default_init_cfg)
+        self.in_channels = in_channels
+        self.in_index = (in_index, ) if isinstance(in_index, int) else tuple(in_index)
+        self.decoder: PoseSeg = KEYPOINT_CODECS.build(decoder)
+        expected = self.decoder.skeleton.num_keypoints
+        if num_keypoints not in (None, expected):
+            raise ValueError(
+                f'{type(self).__name__}: num_keypoints={num_keypoints}, but the decoder\'s metainfo '
+                f'names {expected} keypoints. Give both the same data set.')
+        self.num_keypoints = expected
+
+    @property
+    def default_init_cfg(self) -> List[dict]:
+        return [
+            dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='relu'),
+            dict(type='Constant', layer='BatchNorm2d', val=1)
+        ]
+
+    def select_features(self, feats: Features) -> Tensor:
+        """Pick the feature maps of ``in_index`` and sum them: (B, C, h, w).
+
+        Raises:
+            ValueError: if the features do not have the channels that the head was built for.
+        """
+        if max(self.in_index) >= len(feats):
+            raise ValueError(f'{type(self).__name__}: in_index={self.in_index}, but backbone and '
+                             f'neck give {len(feats)} feature maps.')
+        chosen = [feats[i] for i in self.in_index]
+        channels = [feat.shape[1] for feat in chosen]
+        if any(c != self.in_channels for c in channels):
+            raise ValueError(
+                f'{type(self).__name__}: in_channels={self.in_channels}, but the feature maps of '
+                f'in_index={self.in_index} have {channels} channels (all maps: '
+                f'{[tuple(feat.shape[1:]) for feat in feats]}). Set in_channels or in_index.')
+        return sum(resize_map(feat, chosen[0].shape[2:]) for feat in chosen)
+
+    def predict(self,
+                feats: Features,
+                batch_data_samples: OptSampleList,
+                test_cfg: ConfigType = {}) -> Predictions:
+        """Decode people from features.
+
+        Args:
+            feats (Features): Feature maps, or with ``flip_test`` a list of two: of the images and
+                of the mirrored images.
+            batch_data_samples (list[PoseDataSample]): Samples with the metainfo of the test resize.
+            test_cfg (dict): ``flip_test``, ``output_heatmaps``.
+
+        Returns:
+            list[InstanceData], or with ``output_heatmaps`` a tuple of it and list[PixelData]:
+            instances as :func:`pack_instances` lays them out.
+        """
+        self._check_samples(batch_data_samples)
+        if test_cfg.get('flip_test', False):
+            fields = merge_flipped(
+                self.forward(feats[0]), self.forward(feats[1]), self.decoder)
+        else:
+            fields = self.forward(feats)
+        fields = {name: field.float() for name, field in fields.items()}
+        frames = [ImageFrame.from_metainfo(sample.metainfo) for sample in batch_data_samples]
+        people = self.decoder.batch_decode(fields, frames)
+        instances = [pack_instances(found) for found in people]
+        if test_cfg.get('output_heatmaps', False):
+            return instances, self._pack_fields(fields)
+        return instances
+
+    def _check_samples(self, batch_data_samples) -> None:
+        sample = batch_data_samples[0]
+        shape = tuple(sample.metainfo['img_shape'][:2])
+        if shape != self.decoder.input_size[::-1]:
+            raise ValueError(
+                f'{type(self).__name__}: the input has (h, w) = {shape}, the codec was set up for '
+                f'{self.decoder.input_size[::-1]}. Use the same input_size in codec and pipeline.')
+        flip_indices = sample.metainfo.get('flip_indices')
+        if flip_indices is not None and len(flip_indices) != self.num_keypoints:
+            raise ValueError(
+                f'{type(self).__name__} predicts {self.num_keypoints} keypoints, the data set has '
+                f'{len(flip_indices)}. Give the codec the metainfo of the data set.')
+
+    def _pack_fields(self, fields: Fields) -> List[PixelData]:
+        """Fields at heatmap stride for drawing: probabilities and pixel vectors."""
+        width, height = self.decoder.heatmap_size
+        drawn = {}
+        for name, key in (('heatmaps', 'heatmaps'), ('key_centroids', 'key_centroids'),
+                          ('semantic', 'semantic'), ('mask_centroids', 'mask_centroids')):
+            if key in fields:
+                field = resize_map(fields[key], (height, width))
+                drawn[name] = field.sigmoid() if name in ('heatmaps', 'semantic') else field
+        batch = len(next(iter(drawn.values())))
+        return [PixelData(**{k: v[i].detach() for k, v in drawn.items()}) for i in range(batch)]
+
+
+def resize_map(maps: Tensor, size) -> Tensor:
+    """Bilinear resize to (h, w) that keeps the corner cells in place."""
+    size = tuple(size)
+    if tuple(maps.shape[2:]) == size:
+        return maps
+    return F.interpolate(maps, size=size, mode='bilinear', align_corners=True)
+
+
+def conv_stack(in_channels: int, channels: int, num_convs: int, norm_cfg: dict) -> nn.Sequential:
+    """``num_convs`` 3×3 convolutions with norm and ReLU; the identity for none."""
+    return nn.Sequential(*[
+        ConvModule(
+            in_channels if i == 0 else channels, channels, 3, padding=1, norm_cfg=norm_cfg)
+        for i in range(num_convs)
+    ])
+
+
+def merge_flipped(fields: Fields, mirrored: Fields, codec: PoseSeg) -> Fields:
+    """Average the fields of an image with those of its mirror image.
+
+    Channels swap with their mirrored keypoint or limb, and vectors change the sign of x. A limb
+    without a mirror image in the skeleton keeps the original's field.
+
+    Args:
+        fields (dict): Fields of the image, as :meth:`PoseSeg.batch_decode` takes them.
+        mirrored (dict): Fields of the mirrored image.
+        codec (PoseSeg): Whose skeleton tells left from right.
+
+    Returns:
+        dict: merged fields.
+    """
+    skeleton = codec.skeleton
+    single = [0]
+    channel = dict(
+        heatmaps=skeleton.flip_indices, key_centroids=skeleton.flip_indices,
+        person_centroids=skeleton.flip_indices, limbs=skeleton.mirrored_edges, semantic=single,
+        mask_centroids=single, log_bandwidth=single)
+    scalar = ('heatmaps', 'semantic', 'log_bandwidth')
+    merged = {}
+    for name, field in fields.items():
+        dims = 1 if name in scalar else 2
+        stride = codec.mask_stride if name in ('semantic', 'mask_centroids', 'log_bandwidth') else (
+            codec.heatmap_stride)
+        vectors = field.unflatten(1, (-1, dims))
+        back = _mirror(mirrored[name], codec.input_size[0], stride).unflatten(1, (-1, dims))
+        back = back[:, list(channel[name])]
+        if dims == 2:
+            back = back * back.new_tensor([-1, 1])[:, None, None]
+        lacking = torch.tensor([source < 0 for source in channel[name]], device=field.device)
+        back = torch.where(lacking[:, None, None, None], vectors, back)
+        merged[name] = ((vectors + back) / 2).flatten(1, 2)
+    return merged
+
+
+def _mirror(maps: Tensor, input_width: int, stride: int) -> Tensor:
+    """Mirror maps so that cells lie again on input pixels s·u.
+
+    Cell u of the mirrored image shows pixel W − 1 − s·u. At W = s·n + 1 that is a cell again; else
+    cells are off by ((W − 1) mod s) / s and are interpolated.
+    """
+    maps = maps.flip(-1)
+    rest = (input_width - 1) % stride / stride
+    if rest:
+        before = torch.cat([maps[..., :1], maps[..., :-1]], -1)
+        maps = maps * (1 - rest) + before * rest
+    return maps
+
+
+def pack_instances(people: People) -> InstanceData:
+    """n persons as the evaluators of MMPose and mmdet read them.
+
+    Returns:
+        InstanceData: ``keypoints`` (n, K, 2) and ``bboxes`` (n, 4) in input space, which the
+        estimator moves to image space; ``keypoint_scores`` (n, K), ``bbox_scores``, ``scores``
+        (n,), ``labels`` (n,) zeros; with a segmentation head also ``masks``, n RLEs in image space,
+        and ``mask_scores`` (n,). All arrays have length 0 without people.
+    """
+    poses = people.poses
+    corners = (poses.keypoints.min(1), poses.keypoints.max(1)) if len(poses.scores) else (
+        poses.keypoints[:, 0], poses.keypoints[:, 0])
+    instances = InstanceData(
+        keypoints=poses.keypoints,
+        keypoint_scores=poses.scores,
+        bboxes=np.concatenate(corners, axis=1),
+        bbox_scores=people.scores,
+        scores=people.scores,
+        labels=np.zeros(len(people.scores), np.int64))
+    if people.masks is not None:
+        instances.masks = people.masks.rles
+        instances.mask_scores = people.scores * people.masks.scores
+    return instances
+
+
+def owner_maps_of(samples, level: int, device) -> List[Tensor]:
+    """Encoded owner maps of a batch: level 0 keypoint disks, level 1 masks."""
+    return [sample.gt_fields.owner_maps[level].to(device) for sample in samples]
+

@@ -1,0 +1,176 @@
+from typing import Dict, List, Optional, Sequence, Union
+
+import torch
+from mmengine.structures import InstanceData
+from mmpose.registry import MODELS
+from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
+from torch import Tensor, nn
+
+from ...codecs.fields import build_mask_fields, cell_positions, upsample_to_input
+from ...codecs.owner_maps import IGNORED, NOBODY
+from ..losses.instance_losses import instance_means
+from .field_head import FieldHead, Fields, conv_stack, owner_maps_of, resize_map
+
+CENTROID_KINDS = ('static', 'dynamic')
+
+
+@MODELS.register_module()
+class KDCSegHead(FieldHead):
+    """SegNet: semantic map, MaskCentroid offsets and bandwidth.
+
+    Without keypoints there are no dynamic centroids to gather pixels around, so alone it trains and
+    gives its fields, but no instances; :class:`KDCHead` adds PoseNet.
+
+    Args:
+        in_channels (int): Channels of each feature map used.
+        decoder (dict): Config of the PoseSeg codec.
+        num_keypoints (int, optional): Checked against the codec's data set if given.
+        in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
+        centroid (str): ``'dynamic'`` (eq. 7: mean of the embeddings, learnt) or ``'static'``
+            (eq. 5: mean of the mask pixels). Defaults to ``'dynamic'``.
+        feat_channels (int): Channels of the 3×3 convolutions. Defaults to 128.
+        num_convs (int): 3×3 convolutions before the up-sampling to the mask stride; one more with
+            half the channels follows it. With 0 both are left out. Defaults to 2.
+        norm_cfg (dict): Defaults to batch norm.
+        loss_semantic, loss_mask_centroid, loss_instance (dict): Losses by registry name;
+            ``loss_mask_centroid`` serves the static centroid only.
+        init_cfg (dict, optional): Initialisation.
+
+    Raises:
+        ValueError: for an unknown kind of centroid.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 decoder: ConfigType,
+                 num_keypoints: Optional[int] = None,
+                 in_index: Union[int, Sequence[int]] = -1,
+                 centroid: str = 'dynamic',
+                 feat_channels: int = 128,
+                 num_convs: int = 2,
+                 norm_cfg: ConfigType = dict(type='BN'),
+                 loss_semantic: ConfigType = dict(type='KeypointDiskLoss', loss_weight=2.),
+                 loss_mask_centroid: ConfigType = dict(type='MaskCentroidLoss'),
+                 loss_instance: ConfigType = dict(type='InstanceGaussianLoss'),
+                 init_cfg: OptConfigType = None) -> None:
+        if centroid not in CENTROID_KINDS:
+            raise ValueError(f'KDCSegHead: centroid must be one of {CENTROID_KINDS}, '
+                             f'got {centroid!r}.')
+        super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
+        self.centroid = centroid
+        self.convs = conv_stack(in_channels, feat_channels, num_convs, norm_cfg)
+        fine_channels = feat_channels // 2 if num_convs else in_channels
+        self.fine_convs = conv_stack(feat_channels, fine_channels, min(num_convs, 1), norm_cfg)
+        self.out = nn.Conv2d(fine_channels, 4, 1)
+        self.loss_semantic = MODELS.build(loss_semantic)
+        self.loss_instance = MODELS.build(loss_instance)
+        self.loss_mask_centroid = MODELS.build(loss_mask_centroid)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.zeros_(self.out.bias)
+
+    @property
+    def mask_size(self):
+        """Size (h', w') of the segmentation maps."""
+        stride = self.decoder.mask_stride
+        width, height = self.decoder.input_size
+        return (height - 1) // stride + 1, (width - 1) // stride + 1
+
+    def forward(self, feats: Features) -> Fields:
+        """
+        Args:
+            feats (Features): Feature maps of backbone or neck.
+
+        Returns:
+            dict: at the mask stride ``semantic`` (B, 1, h', w') logits, ``mask_centroids``
+            (B, 2, h', w') offsets v and ``log_bandwidth`` (B, 1, h', w') ln σ, in input pixels.
+        """
+        features = self.convs(self.select_features(feats))
+        maps = self.out(self.fine_convs(resize_map(features, self.mask_size)))
+        semantic, offset, log_bandwidth = maps.split([1, 2, 1], 1)
+        unit = self.loss_mask_centroid.unit_px
+        return dict(
+            semantic=semantic,
+            mask_centroids=offset * unit,
+            # a fresh network starts with σ = R
+            log_bandwidth=log_bandwidth.clamp(-4, 4) + torch.tensor(self.decoder.radius).log())
+
+    def predict(self,
+                feats: Features,
+                batch_data_samples: OptSampleList,
+                test_cfg: ConfigType = {}) -> Predictions:
+        """Fields of every image and no instances, see the class."""
+        fields = self.forward(feats[0] if test_cfg.get('flip_test', False) else feats)
+        instances = [
+            InstanceData(
+                keypoints=torch.zeros(0, self.num_keypoints, 2).numpy(),
+                keypoint_scores=torch.zeros(0, self.num_keypoints).numpy(),
+                bboxes=torch.zeros(0, 4).numpy(),
+                bbox_scores=torch.zeros(0).numpy(),
+                scores=torch.zeros(0).numpy(),
+                labels=torch.zeros(0, dtype=torch.int64).numpy(),
+                masks=[]) for _ in batch_data_samples
+        ]
+        return instances, self._pack_fields(fields)
+
+    def loss(self,
+             feats: Features,
+             batch_data_samples: OptSampleList,
+             train_cfg: ConfigType = {}) -> dict:
+        """Losses of a batch (eqs. 5 to 7), at input resolution.
+
+        Returns:
+            dict: ``loss_semantic``, ``loss_instance`` and, for static centroids,
+            ``loss_mask_centroid``; all 0 for images without masks.
+        """
+        fields = {
+            name: upsample_to_input(field.float(), self.decoder.mask_stride,
+                                    self.decoder.input_size)
+            for name, field in self.forward(feats).items()
+        }
+        owners = owner_maps_of(batch_data_samples, 1, fields['semantic'].device)
+        targets = [build_mask_fields(owner[0]) for owner in owners]
+        loss_semantic = self.loss_semantic(
+            fields['semantic'][:, 0],
+            torch.stack([target['semantic'] for target in targets]),
+            torch.stack([target['semantic_weight'] for target in targets]))
+
+        terms: Dict[str, List[Tensor]] = dict(loss_instance=[])
+        if self.centroid == 'static':
+            terms['loss_mask_centroid'] = []
+        for i, owner in enumerate(owners):
+            if ((owner != NOBODY) & (owner != IGNORED)).any():
+                for name, value in self._instance_losses(
+                        fields['mask_centroids'][i], fields['log_bandwidth'][i, 0],
+                        owner[0]).items():
+                    terms[name].append(value)
+        # without masks the fields still belong to the graph, which distributed training needs
+        nothing = fields['mask_centroids'].sum() * 0 + fields['log_bandwidth'].sum() * 0
+        return dict(
+            loss_semantic=loss_semantic,
+            **{name: sum(values, nothing) / max(len(values), 1) for name, values in terms.items()})
+
+    def _instance_losses(self, offset: Tensor, log_bandwidth: Tensor,
+                         owner: Tensor) -> Dict[str, Tensor]:
+        """Losses of one image's embedding.
+
+        Args:
+            offset (Tensor): (2, H, W) MaskCentroid offsets v in pixels.
+            log_bandwidth (Tensor): (H, W).
+            owner (Tensor): (H, W) uint8 owner map with a person in it.
+        """
+        height, width = owner.shape
+        person = (owner != NOBODY) & (owner != IGNORED)
+        ids, instance = owner[person].unique(return_inverse=True)
+        pixels = cell_positions(height, width, 1, owner.device)[:, person].T
+        embeddings = pixels + offset[:, person].T
+        sigmas = instance_means(log_bandwidth[person][:, None], instance, len(ids))[:, 0].exp()
+        if self.centroid == 'dynamic':
+            centroids = instance_means(embeddings, instance, len(ids))
+            return dict(loss_instance=self.loss_instance(embeddings, centroids, sigmas, instance))
+        centroids = instance_means(pixels, instance, len(ids))
+        return dict(
+            loss_instance=self.loss_instance(embeddings, centroids, sigmas, instance),
+            loss_mask_centroid=self.loss_mask_centroid(embeddings, centroids, instance))

@@ -1,0 +1,98 @@
+"""Losses of SegNet's embedding (paper, 3.3). P person pixels of one image, n instances."""
+import math
+
+import torch
+import torch.nn.functional as F
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+
+def instance_means(values: Tensor, owner: Tensor, num_instances: int) -> Tensor:
+    """Mean over each instance's pixels, e.g. C_j = Σ e_i / |N_j| of eq. 7.
+
+    Args:
+        values (Tensor): (P, C).
+        owner (Tensor): (P,) int64 in [0, n).
+        num_instances (int): n; every instance owns a pixel.
+
+    Returns:
+        Tensor: (n, C), differentiable.
+    """
+    total = values.new_zeros(num_instances, values.shape[1]).index_add(0, owner, values)
+    count = torch.bincount(owner, minlength=num_instances)
+    return total / count[:, None]
+
+
+def squared_deviation(embeddings: Tensor, centroids: Tensor, sigmas: Tensor) -> Tensor:
+    """|e_i − C_j|² / 2σ_j², the negative exponent of φ_j(e_i) in eqs. 6 and 7: (n, P)."""
+    squared = (embeddings[None] - centroids[:, None]).square().sum(-1)
+    return squared / (2 * sigmas[:, None].square())
+
+
+@MODELS.register_module()
+class MaskCentroidLoss(nn.Module):
+    """L1 between a pixel's embedding and its instance's centroid (eq. 5).
+
+    Args:
+        unit_px (float): Errors count in this many pixels. Defaults to 64.
+        loss_weight (float): Defaults to 1.
+    """
+
+    def __init__(self, unit_px: float = 64., loss_weight: float = 1.) -> None:
+        super().__init__()
+        self.unit_px = unit_px
+        self.loss_weight = loss_weight
+
+    def forward(self, embeddings: Tensor, centroids: Tensor, owner: Tensor) -> Tensor:
+        """
+        Args:
+            embeddings (Tensor): (P, 2) m_i + v_i in pixels.
+            centroids (Tensor): (n, 2) C_j in pixels.
+            owner (Tensor): (P,) int64 instance of each pixel.
+
+        Returns:
+            Tensor: scalar.
+        """
+        error = (embeddings - centroids[owner]).abs().sum(-1) / self.unit_px
+        return self.loss_weight * error.mean()
+
+
+@MODELS.register_module()
+class InstanceGaussianLoss(nn.Module):
+    """Trains φ_j (eqs. 6, 7) against the instance's mask, over all person pixels.
+
+    Two terms, averaged over instances: the Dice distance of φ_j and the mask, whose optimum is the
+    mask's IoU but whose gradient dies far from the centroid; and the cross-entropy of the margin
+    ln 2 − |e_i − C_j|²/2σ_j², positive exactly where φ_j > 0.5, which pulls from any distance.
+    Own and foreign pixels weigh the same in the second, however large the instance.
+
+    Args:
+        loss_weight (float): Defaults to 1.
+    """
+
+    def __init__(self, loss_weight: float = 1.) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, embeddings: Tensor, centroids: Tensor, sigmas: Tensor,
+                owner: Tensor) -> Tensor:
+        """
+        Args:
+            embeddings (Tensor): (P, 2) in pixels.
+            centroids (Tensor): (n, 2) C_j in pixels.
+            sigmas (Tensor): (n,) σ_j in pixels.
+            owner (Tensor): (P,) int64 instance of each pixel.
+
+        Returns:
+            Tensor: scalar.
+        """
+        deviation = squared_deviation(embeddings, centroids, sigmas)
+        mask = F.one_hot(owner, len(centroids)).T.to(deviation.dtype)
+        phi = torch.exp(-deviation)
+        dice = 1 - 2 * (phi * mask).sum(1) / (phi + mask).sum(1)
+        entropy = F.binary_cross_entropy_with_logits(
+            math.log(2) - deviation, mask, reduction='none')
+        own, foreign = mask.sum(1), (1 - mask).sum(1)
+        entropy = ((entropy * mask).sum(1) / own +
+                   (entropy * (1 - mask)).sum(1) / foreign.clamp(min=1)) / 2
+        return self.loss_weight * (dice + entropy).mean()
