@@ -1,0 +1,137 @@
+import logging
+from typing import Any, Dict, List, Optional
+
+import torch
+from mmengine.fileio import exists
+from mmengine.logging import print_log
+
+
+class PersonRowsMixin:
+    """What bottom-up training with masks needs beyond MMPose's COCO-style data sets.
+
+    Put before one of them in a class's bases. Letters: N annotated rows of an image, K keypoints.
+
+    - ``data_mode`` is ``'bottomup'`` by default: one sample is one image.
+    - ``metainfo['classes']`` is ``('person',)``, which mmdet's metric asks for.
+    - A sample gains
+
+      - ``person_segs`` (list of N): the raw segmentation of each row of ``keypoints`` (polygons,
+        an RLE dict, or None where there is none). MMPose's own key ``segmentation`` runs the
+        polygons of all rows together.
+      - ``ann_img_shape`` (tuple): height and width of the image according to the annotation file.
+
+    - Rows without keypoints stay, with keypoints not labelled, also where the annotation has no
+      key ``keypoints`` at all.
+    - In training an image that cannot be read is skipped: a warning names it, :attr:`num_skipped`
+      counts it and another sample takes its place. In test mode it raises. Truncated images are
+      noticed by ``LoadImage(imdecode_backend='pillow')`` only: OpenCV fills them with grey.
+
+    Args:
+        ann_file (str): Annotation file. Defaults to ''.
+        data_mode (str): As in MMPose. Defaults to 'bottomup'.
+        max_refetch (int): Training stops with an error after this many further samples in a row
+            that cannot be read. Defaults to 20.
+        **kwargs: The other arguments of MMPose's data sets.
+
+    Raises:
+        FileNotFoundError: The annotation file is missing.
+        ValueError: An annotation has another keypoint number than the data set's metainfo, or an
+            RLE mask of another size than its image.
+        OSError: An image cannot be read in test mode.
+        RuntimeError: ``max_refetch + 1`` images in a row cannot be read in training.
+    """
+
+    DOWNLOAD = ''
+    """Where the data set's files belong and where they come from, for error messages."""
+
+    def __init__(self,
+                 ann_file: str = '',
+                 *,
+                 data_mode: str = 'bottomup',
+                 max_refetch: int = 20,
+                 **kwargs):
+        # Shared memory, so that the loader's worker processes count together.
+        self._num_skipped = torch.zeros(1, dtype=torch.int64).share_memory_()
+        super().__init__(ann_file, data_mode=data_mode, max_refetch=max_refetch, **kwargs)
+
+    @property
+    def num_skipped(self) -> int:
+        """Samples that training has skipped so far because their image could not be read, by all
+        worker processes of one loader together."""
+        return int(self._num_skipped)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Optional[dict] = None) -> dict:
+        return dict(super()._load_metainfo(metainfo), classes=('person', ))
+
+    def _load_annotations(self):
+        if not exists(self.ann_file):
+            raise FileNotFoundError(
+                f'Annotation file {self.ann_file!r} does not exist.\n{self.DOWNLOAD}')
+        return super()._load_annotations()
+
+    def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
+        """Parse one annotation as MMPose does, and add its raw segmentation.
+
+        Args:
+            raw_data_info (dict): ``raw_ann_info`` and ``raw_img_info``, rows of the COCO file.
+
+        Returns:
+            dict | None: The row of a sample, with ``person_segs`` a list of one. None for an
+            annotation without a bounding box.
+        """
+        ann, img = raw_data_info['raw_ann_info'], raw_data_info['raw_img_info']
+        num_keypoints = self._metainfo['num_keypoints']
+        if 'keypoints' not in ann:
+            ann.update(keypoints=[0] * 3 * num_keypoints, num_keypoints=0)
+        if len(ann['keypoints']) != 3 * num_keypoints:
+            raise ValueError(
+                f'Annotation {ann["id"]} in {self.ann_file!r} has {len(ann["keypoints"]) / 3:g} '
+                f'keypoints, but the data set {self._metainfo["dataset_name"]!r} has '
+                f'{num_keypoints}.')
+
+        seg = ann.get('segmentation')
+        if isinstance(seg, dict) and tuple(seg['size']) != (img['height'], img['width']):
+            raise ValueError(
+                f'The mask of annotation {ann["id"]} in {self.ann_file!r} is {seg["size"][1]}x'
+                f'{seg["size"][0]} pixels, but its image {img["file_name"]!r} is '
+                f'{img["width"]}x{img["height"]}.')
+
+        data_info = super().parse_data_info(raw_data_info)
+        if data_info is not None:
+            # MMPose runs lists of an image's rows together. An empty dict adds nothing to them,
+            # where None would raise, and BottomupGetHeatmapMask passes over it.
+            data_info['segmentation'] = seg or {}
+            # A list of one per row runs together to the list of N. It shares the object in
+            # raw_ann_info, so that a pickled sample holds it once.
+            data_info['person_segs'] = [data_info['raw_ann_info'].get('segmentation') or None]
+        return data_info
+
+    def _get_bottomup_data_infos(self, instance_list: List[Dict],
+                                 image_list: List[Dict]) -> List[Dict]:
+        data_list = super()._get_bottomup_data_infos(instance_list, image_list)
+        shapes = {img['img_id']: (img['height'], img['width']) for img in image_list}
+        for data_info in data_list:
+            data_info.setdefault('person_segs', [])
+            data_info['ann_img_shape'] = shapes[data_info['img_id']]
+        return data_list
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on sample ``idx``, in training on another one instead if its image
+        cannot be read."""
+        if self.test_mode:
+            return super().prepare_data(idx)
+        for _ in range(self.max_refetch + 1):
+            try:
+                return super().prepare_data(idx)
+            except OSError as error:
+                self._num_skipped += 1
+                reason = error
+                print_log(
+                    f'Skipped a training image, {self.num_skipped} so far: {error}',
+                    logger='current',
+                    level=logging.WARNING)
+                idx = self._rand_another()
+        raise RuntimeError(
+            f'{self.max_refetch + 1} training images in a row could not be read, the last one: '
+            f'{reason} Images are looked for in {self.data_prefix["img"]!r}.\n{self.DOWNLOAD}')

@@ -1,0 +1,3 @@
+from .person_masks import BottomupGetPersonMasks
+
+__all__ = ['BottomupGetPersonMasks']

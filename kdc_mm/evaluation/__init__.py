@@ -1,0 +1,3 @@
+from .person_seg_metric import PersonSegMetric
+
+__all__ = ['PersonSegMetric']

@@ -1,0 +1,161 @@
+"""Mask AP: the parent's scores on what pose models predict."""
+import json
+
+import numpy as np
+import pycocotools.mask as cocomask
+import pytest
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
+from mmpose.registry import DATASETS, METRICS
+from mmpose.structures import PoseDataSample
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tests.conftest import grey_image, person
+
+
+def data_sample(img, masks, keypoints=None, scores=None):
+    """What a head and the estimator leave of one image.
+
+    Args:
+        img (dict): The image's row in the annotation file.
+        masks (list): n RLEs, or None for a head without masks.
+        keypoints (np.ndarray): (n, K, 2). Defaults to zeros.
+        scores (np.ndarray): (n,). Defaults to ones.
+    """
+    n = len(masks or [])
+    scores = np.ones(n) if scores is None else scores
+    keypoints = np.zeros((n, 17, 2)) if keypoints is None else keypoints
+    pred = InstanceData(
+        keypoints=keypoints.astype(np.float32),
+        keypoint_scores=np.ones((n, 17), dtype=np.float32),
+        bboxes=np.zeros((n, 4), dtype=np.float32),
+        bbox_scores=scores.astype(np.float32),
+        scores=scores.astype(np.float32),
+        labels=np.zeros(n, dtype=np.int64))
+    if masks is not None:
+        pred.masks = masks
+    return PoseDataSample(
+        metainfo=dict(
+            id=[], img_id=img['id'], img_path=img['file_name'],
+            ori_shape=(img['height'], img['width'])),
+        gt_instances=InstanceData(),
+        pred_instances=pred)
+
+
+def evaluate(metrics, samples, dataset_meta=None):
+    """The scores that a validation loop would log."""
+    evaluator = Evaluator([METRICS.build(metric) for metric in metrics])
+    evaluator.dataset_meta = dataset_meta or DATASETS.build(
+        dict(type='KDCCocoDataset', lazy_init=True)).metainfo
+    for sample in samples:
+        evaluator.process([sample])
+    return evaluator.evaluate(len(samples))
+
+
+def seg_metric(ann_file):
+    return dict(type='PersonSegMetric', ann_file=str(ann_file))
+
+
+def pose_metric(ann_file, **kwargs):
+    return dict(
+        type='CocoMetric', ann_file=str(ann_file), nms_mode='none', score_mode='bbox', **kwargs)
+
+
+SEGM_NAMES = ['segm_mAP', 'segm_mAP_50', 'segm_mAP_75', 'segm_mAP_s', 'segm_mAP_m', 'segm_mAP_l']
+
+
+@pytest.mark.parametrize('folder, name, dataset', [
+    ('coco', 'test_coco.json', 'KDCCocoDataset'),
+    ('ochuman', 'test_ochuman.json', 'KDCOCHumanDataset'),
+])
+def test_ground_truth_as_prediction_scores_one(data_root, folder, name, dataset):
+    ann_file = data_root / 'mm-samples' / folder / name
+    coco = COCO(ann_file)
+    samples = []
+    for img in coco.imgs.values():
+        anns = coco.imgToAnns[img['id']]
+        keypoints = np.array([ann['keypoints'] for ann in anns]).reshape(-1, 17, 3)[..., :2]
+        # Without labelled keypoints there is no pose to find: rank those persons last.
+        confidence = np.array([1.0 if ann['num_keypoints'] else 0.1 for ann in anns])
+        masks = [coco.annToRLE(ann) for ann in anns]
+        samples.append(data_sample(img, masks, keypoints, confidence))
+    meta = DATASETS.build(dict(type=dataset, lazy_init=True)).metainfo
+    scores = evaluate([pose_metric(ann_file), seg_metric(ann_file)], samples, meta)
+    assert scores['coco/segm_mAP'] == 1.0
+    assert scores['coco/AP'] > 0.95
+
+
+def test_scores_equal_pycocotools(data_root, tmp_path):
+    ann_file = data_root / 'coco-mini' / 'annotations' / 'person_keypoints_train2017.json'
+    coco = COCO(ann_file)
+    rng = np.random.default_rng(0)
+    samples, rows = [], []
+    for img in coco.imgs.values():
+        masks = []
+        for ann in coco.imgToAnns[img['id']]:
+            mask = coco.annToMask(ann)
+            shift = tuple(rng.integers(-3, 4, 2))
+            masks.append(cocomask.encode(np.asfortranarray(np.roll(mask, shift, axis=(0, 1)))))
+        scores = rng.random(len(masks)).astype(np.float32)
+        samples.append(data_sample(img, masks, scores=scores))
+        rows += [
+            dict(image_id=img['id'], category_id=1, segmentation=mask, score=float(score))
+            for mask, score in zip(masks, scores)
+        ]
+    logged = evaluate([seg_metric(ann_file)], samples)
+
+    reference = COCOeval(coco, coco.loadRes(rows), 'segm')
+    reference.params.maxDets = [100, 300, 1000]
+    reference.evaluate()
+    reference.accumulate()
+    reference.summarize()
+    assert 0.1 < logged['coco/segm_mAP'] < 0.98
+    for name, stat in zip(SEGM_NAMES, reference.stats):
+        assert logged[f'coco/{name}'] == pytest.approx(stat, abs=6e-4)
+
+
+def test_a_dataset_without_any_detection_scores_zero(write_coco):
+    ann_file = write_coco([(grey_image(), [person(1, 1, 40, 40)]), (grey_image(), [])])['ann_file']
+    images = json.load(open(ann_file))['images']
+    samples = [data_sample(img, []) for img in images]
+    scores = evaluate([pose_metric(ann_file), seg_metric(ann_file)], samples)
+    assert [scores[f'coco/{name}'] for name in SEGM_NAMES] == [0] * 6
+    assert scores['coco/AP'] == scores['coco/AR'] == 0
+
+
+def test_an_image_without_detections_counts_as_missed(write_coco):
+    people = [person(10, 10, 40, 40)]
+    ann_file = write_coco([(grey_image(), people), (grey_image(), people)])['ann_file']
+    coco = COCO(ann_file)
+    first, second = coco.imgs.values()
+    samples = [data_sample(first, []), data_sample(second, [coco.annToRLE(coco.anns[2])])]
+    assert evaluate([seg_metric(ann_file)], samples)['coco/segm_mAP'] == pytest.approx(0.5, abs=0.01)
+
+
+def test_evaluation_leaves_the_predicted_masks_alone(write_coco):
+    ann_file = write_coco([(grey_image(), [person(10, 10, 40, 40)])])['ann_file']
+    coco = COCO(ann_file)
+    sample = data_sample(coco.imgs[1], [coco.annToRLE(coco.anns[1])])
+    evaluate([seg_metric(ann_file)], [sample])
+    assert isinstance(sample.pred_instances.masks[0]['counts'], bytes)
+
+
+def test_predictions_without_masks_are_refused(write_coco):
+    ann_file = write_coco([(grey_image(), [person(10, 10, 40, 40)])])['ann_file']
+    sample = data_sample(COCO(ann_file).imgs[1], None)
+    with pytest.raises(KeyError, match='KDCPoseHead .* KDCHead'):
+        evaluate([seg_metric(ann_file)], [sample])
+
+
+def test_an_annotation_file_without_segmentations_is_refused(write_coco):
+    ann_file = write_coco([(grey_image(), [person(1, 1, 9, 9, segmentation=None)])])['ann_file']
+    with pytest.raises(ValueError, match='No annotation'):
+        METRICS.build(seg_metric(ann_file))
+
+
+def test_an_image_of_another_size_than_annotated_is_refused(write_coco):
+    ann_file = write_coco([(grey_image(60, 80), [person(1, 1, 9, 9)])])['ann_file']
+    img = dict(COCO(ann_file).imgs[1], height=61)
+    with pytest.raises(ValueError, match=r'1\.png. is 80x61 .* 80x60'):
+        evaluate([seg_metric(ann_file)], [data_sample(img, [])])
