@@ -1,8 +1,9 @@
 """Packaging of kdc_mm.
 
-Nothing of the PyTorch and OpenMMLab stack is an install requirement: pip would touch the versions that an
-environment already has, and mmpose's metadata asks for chumpy, which no longer builds. The ranges that
-kdc_mm supports are the extra ``mim``; ``requirements/`` pins the versions that were run together.
+Nothing of the PyTorch and OpenMMLab stack is an install requirement: pip would touch the versions
+that an environment already has, and mmpose's metadata asks for chumpy, which no longer builds. The
+ranges that kdc_mm supports are the extra ``mim``; ``requirements/`` pins the versions that were run
+together.
 """
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def read_version() -> str:
 setup(
     name='kdc_mm',
     version=read_version(),
-    description='Keypoints as Dynamic Centroids for MMPose: human pose and instance masks, bottom-up',
+    description='Keypoints as Dynamic Centroids for MMPose: pose and person masks, bottom-up',
     long_description=(ROOT / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

@@ -6,7 +6,8 @@ more, for the logged history beside the weights; they are allowed here one by on
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, Optional
+from pickle import UnpicklingError
+from typing import Any, Callable, Optional
 from urllib.parse import urlparse
 
 import numpy as np
@@ -16,6 +17,9 @@ from mmengine.logging import HistoryBuffer
 # Element types of the arrays in a checkpoint: logged scalars, and the data set's meta information.
 ARRAY_DTYPES = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64',
                 'float16', 'float32', 'float64', 'str')
+
+# The methods of HistoryBuffer that MMEngine stores with every logged value.
+HISTORY_STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 class CheckpointError(RuntimeError):
@@ -27,17 +31,31 @@ def allow_checkpoint_classes() -> None:
 
     These are the history of a logged value, and arrays and numbers of numpy, under the names that
     numpy 1 (``numpy.core``) and numpy 2 (``numpy._core``) give to the functions that rebuild them.
+    A history refers to its own statistics through ``getattr``, which would open the way to any
+    code: under that name a checkpoint gets :func:`history_statistic`.
     """
     rebuild_array = np.zeros(0).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]
     torch.serialization.add_safe_globals([
         HistoryBuffer,
+        (history_statistic, 'builtins.getattr'),
         np.ndarray,
         np.dtype,
         *(type(np.dtype(name)) for name in ARRAY_DTYPES),
         *((rebuild_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
         *((rebuild_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
     ])
+
+
+def history_statistic(owner: Any, name: str) -> Callable:
+    """``getattr``, as far as the checkpoints of MMEngine need it.
+
+    Raises:
+        UnpicklingError: Something else than a statistic of a history is asked for.
+    """
+    if owner is not HistoryBuffer or name not in HISTORY_STATISTICS:
+        raise UnpicklingError(f'GLOBAL builtins.getattr was called for {name!r} of {owner!r}')
+    return getattr(owner, name)
 
 
 def check_checkpoint(source: str, resume: bool = False) -> None:
@@ -81,21 +99,21 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise CheckpointError(f'{path} is a directory; name a checkpoint in it{_others(path)}.')
     if not path.exists():
-        raise CheckpointError(f'{path} does not exist{_others(path.parent)}.')
+        raise CheckpointError(f'{path} does not exist{_others(path)}.')
     with open(path, 'rb') as file:
         start = file.read(64)
     if not start:
         raise CheckpointError(
-            f'{path} is empty: saving it broke off. Use an earlier one{_others(path.parent)}.')
+            f'{path} is empty: saving it broke off. Use an earlier one{_others(path)}.')
     if start.startswith(b'PK'):
         if not zipfile.is_zipfile(path):
             raise CheckpointError(
                 f'{path} is cut short: saving or fetching it broke off. Fetch it again, or use an '
-                f'earlier one{_others(path.parent)}.')
+                f'earlier one{_others(path)}.')
     elif not start.startswith(b'\x80'):
         raise CheckpointError(
             f'{path} is no PyTorch checkpoint: it starts with {start[:40]!r}. Name a file that '
-            f'training saved{_others(path.parent)}.')
+            f'training saved{_others(path)}.')
 
 
 def _load(path: Path) -> Any:
@@ -111,8 +129,8 @@ def _load(path: Path) -> Any:
                 'loading it could run any code. If you trust where it comes from, load it by hand '
                 "and save its weights alone: torch.save({'state_dict': ...}, file).") from error
         raise CheckpointError(
-            f'{path} is no PyTorch checkpoint, or damaged ({str(error).splitlines()[0]}). Fetch '
-            f'it again, or use an earlier one{_others(path.parent)}.') from error
+            f'{path} is no PyTorch checkpoint, or damaged ({_reason(error)}). Fetch it again, or '
+            f'use an earlier one{_others(path)}.') from error
 
 
 def _check_content(path: Path, checkpoint: Any, resume: bool) -> None:
@@ -129,10 +147,17 @@ def _check_content(path: Path, checkpoint: Any, resume: bool) -> None:
             f'with these weights: --cfg-options load_from={path}')
 
 
-def _others(folder: Path) -> str:
-    """What to put behind an advice: the checkpoints of a folder, newest last, if there are any."""
-    found = sorted(folder.glob('*.pth'), key=lambda path: path.stat().st_mtime)
-    return f' (in {folder}: {", ".join(path.name for path in found[-5:])})' if found else ''
+def _reason(error: Exception) -> str:
+    """The one line of a loading error that says what is wrong, without PyTorch's advice around."""
+    text = str(error).rsplit('WeightsUnpickler error:')[-1].strip() or type(error).__name__
+    return text.splitlines()[0].rstrip('.')
+
+
+def _others(path: Path) -> str:
+    """What to put behind an advice: checkpoints in or beside ``path``, newest last, if any."""
+    folder = path if path.is_dir() else path.parent
+    found = sorted(set(folder.glob('*.pth')) - {path}, key=lambda one: one.stat().st_mtime)
+    return f' (in {folder}: {", ".join(one.name for one in found[-5:])})' if found else ''
 
 
 def checkpoint_to_start_from(cfg) -> Optional[str]:

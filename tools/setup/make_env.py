@@ -1,10 +1,11 @@
-"""Make ``.venv``: the pinned stack of ``requirements/``, mmcv's compiled ops included, and prove it.
+"""Make ``.venv``: the pinned stack of ``requirements/`` with mmcv's compiled ops, and prove it.
 
 ``make`` runs this file with the interpreter that the environment is to have; it needs the standard
 library only. What it does, in order: check the interpreter and the compiler, install what
 ``requirements/*.txt`` pins, build mmcv (or take the wheel that pip cached), install kdc_mm itself,
-import all of it in the new environment, and only then write the stamp that calls ``.venv`` finished.
-The stamp is a hash over everything the result depends on, so a second start is a comparison.
+import all of it in the new environment, and only then write the stamp that calls ``.venv``
+finished. The stamp is a hash over everything the result depends on, so a second start is a
+comparison.
 """
 import argparse
 import fcntl
@@ -384,7 +385,7 @@ def install_mmcv_with_best_ops(environment: Environment, compiler: Sequence[str]
             install_mmcv(environment, compiler, cuda=True)
             return note
         except SetupError:
-            note = (f'nvcc could not build mmcv\'s CUDA ops (log: {environment.log}): mmcv gets '
+            note = (f"nvcc could not build mmcv's CUDA ops (log: {environment.log}): mmcv gets "
                     'its CPU ops only (see README, Install)')
             print(f'  {note}', flush=True)
     install_mmcv(environment, compiler, cuda=False)

@@ -1,3 +1,4 @@
+from math import isfinite
 from typing import Dict, List, Optional, Sequence
 
 import torch
@@ -30,10 +31,8 @@ class LossGuardHook(Hook):
             FloatingPointError: Not all of it is finite. The message names the terms of the loss or
                 the weights, epoch, iteration, the images of the batch and the last checkpoint.
         """
-        losses = {
-            name: float(value) for name, value in (outputs or {}).items() if 'loss' in name
-        }
-        broken = {name: loss for name, loss in losses.items() if not is_finite(loss)}
+        losses = {name: loss.item() for name, loss in outputs.items() if 'loss' in name}
+        broken = {name: loss for name, loss in losses.items() if not isfinite(loss)}
         if broken:
             what = 'the loss is not finite (' + ', '.join(
                 f'{name} = {loss}' for name, loss in broken.items()) + ')'
@@ -51,10 +50,6 @@ class LossGuardHook(Hook):
             'them, lower the learning rate.')
         runner.logger.error(message)
         raise FloatingPointError(message)
-
-
-def is_finite(number: float) -> bool:
-    return abs(number) < float('inf')
 
 
 def weights_are_finite(model: nn.Module) -> bool:
