@@ -2,7 +2,6 @@ from typing import Dict, List, Sequence, Union
 
 import torch
 from mmdet.evaluation.metrics.coco_metric import CocoMetric as DetCocoMetric
-
 from mmpose.registry import METRICS
 
 
@@ -29,8 +28,8 @@ class PersonSegMetric(DetCocoMetric):
     def __init__(self, ann_file: str, metric: Union[str, List[str]] = 'segm', **kwargs) -> None:
         super().__init__(ann_file=ann_file, metric=metric, **kwargs)
         if not any(ann.get('segmentation') for ann in self._coco_api.anns.values()):
-            raise ValueError(f'No annotation in {ann_file!r} has a segmentation, so masks cannot be '
-                             'evaluated on it: take PersonSegMetric out of the evaluators.')
+            raise ValueError(f'No annotation in {ann_file!r} has a segmentation, so masks cannot '
+                             'be evaluated on it: take PersonSegMetric out of the evaluators.')
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Store one batch of predictions.

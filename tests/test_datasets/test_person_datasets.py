@@ -1,4 +1,5 @@
 """The data set classes: what a sample holds, and what happens to bad files."""
+import cv2
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
@@ -108,7 +109,8 @@ def test_a_missing_annotation_file_says_where_the_data_belongs_and_comes_from(na
 
 
 def test_another_keypoint_number_than_the_datasets_is_refused(write_coco):
-    files = write_coco([(grey_image(), [person(1, 1, 9, 9), person(1, 1, 9, 9, keypoints=[0] * 42)])])
+    anns = [person(1, 1, 9, 9), person(1, 1, 9, 9, keypoints=[0] * 42)]
+    files = write_coco([(grey_image(), anns)])
     with pytest.raises(ValueError, match=r'Annotation 2 .* 14 keypoints.* 17'):
         KDCCocoDataset(**files)
 
@@ -136,7 +138,8 @@ def broken_files(request, write_coco, tmp_path):
     if request.param == 'missing':
         path.unlink()
     elif request.param == 'truncated':
-        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+        jpeg = cv2.imencode('.jpg', noise)[1].tobytes()
+        path.write_bytes(jpeg[:len(jpeg) // 2])
     elif request.param == 'empty':
         path.write_bytes(b'')
     else:
@@ -154,6 +157,7 @@ def warnings_of(caplog):
 
 
 def test_training_goes_on_without_an_image_that_cannot_be_read(broken_files, warnings_of):
+    np.random.seed(0)  # the sample that takes the place is another one at the first try
     dataset = KDCCocoDataset(**broken_files, pipeline=[LOAD, keep_image_id])
     assert dataset[0] in range(2, 9)
     assert dataset.num_skipped == 1
@@ -168,13 +172,12 @@ def test_evaluation_stops_at_an_image_that_cannot_be_read(broken_files):
     assert dataset.num_skipped == 0
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
-def test_worker_processes_count_skipped_images_together(write_coco, tmp_path, context):
+def test_worker_processes_count_skipped_images_together(write_coco, tmp_path):
     files = write_coco([(grey_image(), [person(1, 1, 20, 20)])] * 8)
     for image_id in (1, 2, 8):
         (tmp_path / f'{image_id}.png').unlink()
     dataset = KDCCocoDataset(**files, pipeline=[LOAD, keep_image_id])
-    loader = DataLoader(dataset, batch_size=1, num_workers=2, multiprocessing_context=context)
+    loader = DataLoader(dataset, batch_size=1, num_workers=2)
     assert len(list(loader)) == 8
     assert dataset.num_skipped >= 3
 
@@ -194,7 +197,8 @@ def test_training_stops_when_no_image_can_be_read(write_coco, tmp_path):
 
 
 @pytest.mark.parametrize('name, folder, ann_file, img, images, rows', [
-    ('KDCCocoDataset', 'coco-mini', 'annotations/person_keypoints_train2017.json', 'train2017', 36, 172),
+    ('KDCCocoDataset', 'coco-mini', 'annotations/person_keypoints_train2017.json', 'train2017', 36,
+     172),
     ('KDCCocoDataset', 'mm-samples/coco', 'test_coco.json', '', 4, 14),
     ('KDCCrowdPoseDataset', 'mm-samples/crowdpose', 'test_crowdpose.json', '', 2, 5),
     ('KDCOCHumanDataset', 'mm-samples/ochuman', 'test_ochuman.json', '', 3, 5),

@@ -137,6 +137,19 @@ def test_a_polygon_of_fewer_than_three_points_covers_nothing():
 # Alignment
 
 
+def test_flipping_an_oblong_input_is_refused_because_keypoints_would_be_misplaced(write_coco):
+    affine = dict(
+        type='BottomupRandomAffine',
+        input_size=(201, 101),
+        scale_prob=0,
+        shift_prob=0,
+        rotate_prob=0)
+    flip = dict(type='RandomFlip', prob=1.0)
+    with pytest.raises(ValueError, match=r'square.*\(201, 101\)'):
+        load(write_coco, [person(1, 1, 20, 20)], affine, flip)
+    assert load(write_coco, [person(1, 1, 20, 20)], affine)['mask_owner'].shape == (101, 201)
+
+
 def coloured_people(kind):
     """An image of a green and a red person, with keypoints at the corners of each.
 

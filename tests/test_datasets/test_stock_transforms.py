@@ -17,6 +17,20 @@ def test_the_pillow_backend_loads_blue_first(tmp_path):
     assert (results['img'] == (255, 10, 20)).all()
 
 
+def test_random_flip_takes_the_width_of_an_oblong_input_for_its_height():
+    # Why BottomupGetPersonMasks refuses it. When this fails, MMPose has been mended.
+    flip = TRANSFORMS.build(dict(type='RandomFlip', prob=1.0))
+    results = flip(
+        dict(
+            img=np.zeros((101, 201, 3), dtype=np.uint8),
+            img_shape=(101, 201),
+            input_size=(201, 101),
+            flip_indices=[0],
+            keypoints=np.zeros((1, 1, 2)),
+            keypoints_visible=np.ones((1, 1))))
+    assert results['keypoints'][0, 0, 0] == 100
+
+
 @pytest.mark.parametrize('height, width', [(480, 640), (640, 427), (401, 401), (100, 1000)])
 def test_the_estimator_maps_keypoints_back_through_the_test_resize(height, width):
     # A blurred spot is found again in the input as its centre of mass.

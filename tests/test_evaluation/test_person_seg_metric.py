@@ -86,7 +86,7 @@ def test_ground_truth_as_prediction_scores_one(data_root, folder, name, dataset)
     assert scores['coco/AP'] > 0.95
 
 
-def test_scores_equal_pycocotools(data_root, tmp_path):
+def test_scores_equal_pycocotools(data_root):
     ann_file = data_root / 'coco-mini' / 'annotations' / 'person_keypoints_train2017.json'
     coco = COCO(ann_file)
     rng = np.random.default_rng(0)
@@ -124,13 +124,26 @@ def test_a_dataset_without_any_detection_scores_zero(write_coco):
     assert scores['coco/AP'] == scores['coco/AR'] == 0
 
 
+def test_crowdpose_without_any_detection_scores_zero(write_coco):
+    ann = person(1, 1, 40, 40, keypoints=[20, 20, 2] * 14, segmentation=None)
+    ann_file = write_coco([(grey_image(), [ann])])['ann_file']
+    content = json.load(open(ann_file))
+    content['images'][0]['crowdIndex'] = 0.5
+    json.dump(content, open(ann_file, 'w'))
+    metric = pose_metric(ann_file, iou_type='keypoints_crowd', use_area=False, prefix='crowdpose')
+    meta = DATASETS.build(dict(type='KDCCrowdPoseDataset', lazy_init=True)).metainfo
+    scores = evaluate([metric], [data_sample(content['images'][0], [])], meta)
+    assert scores['crowdpose/AP'] == 0
+
+
 def test_an_image_without_detections_counts_as_missed(write_coco):
     people = [person(10, 10, 40, 40)]
     ann_file = write_coco([(grey_image(), people), (grey_image(), people)])['ann_file']
     coco = COCO(ann_file)
     first, second = coco.imgs.values()
     samples = [data_sample(first, []), data_sample(second, [coco.annToRLE(coco.anns[2])])]
-    assert evaluate([seg_metric(ann_file)], samples)['coco/segm_mAP'] == pytest.approx(0.5, abs=0.01)
+    scores = evaluate([seg_metric(ann_file)], samples)
+    assert scores['coco/segm_mAP'] == pytest.approx(0.5, abs=0.01)
 
 
 def test_evaluation_leaves_the_predicted_masks_alone(write_coco):

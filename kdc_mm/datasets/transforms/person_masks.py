@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pycocotools.mask as cocomask
 from mmcv.transforms import BaseTransform
-
 from mmpose.registry import TRANSFORMS
 
 IGNORED = 255
@@ -26,6 +25,9 @@ def image_to_input(results: Dict) -> Tuple[np.ndarray, Tuple[int, int]]:
         tuple:
         - matrix (np.ndarray): (3, 3), homogeneous (x, y, 1)
         - shape (tuple): height and width of the frame it leads to, in pixels
+
+    Raises:
+        ValueError: An input that is not square was flipped.
     """
     matrix = np.eye(3)
     if 'warp_mat' in results:
@@ -36,6 +38,10 @@ def image_to_input(results: Dict) -> Tuple[np.ndarray, Tuple[int, int]]:
 
     flip = np.eye(3)
     direction = results.get('flip_direction') if results.get('flip') else None
+    if direction and 'warp_mat' in results and w != h:
+        # RandomFlip reads `input_size`, which is (w, h), as (h, w).
+        raise ValueError(f"MMPose's RandomFlip misplaces the keypoints of inputs that are not "
+                         f'square: the input size is {(w, h)}. Use a square input or no flip.')
     if direction in ('horizontal', 'diagonal'):
         flip[0] = [-1, 0, w - 1]
     if direction in ('vertical', 'diagonal'):
@@ -141,7 +147,8 @@ class BottomupGetPersonMasks(BaseTransform):
 
     Raises:
         KeyError: The data set gives no ``person_segs``.
-        ValueError: The image file has another size than the annotation file says.
+        ValueError: The image file has another size than the annotation file says, or an input
+            that is not square was flipped, which MMPose does wrongly.
     """
 
     def transform(self, results: Dict) -> Optional[dict]:
