@@ -171,6 +171,29 @@ def draw_vectors(image: np.ndarray,
     return canvas
 
 
+def draw_centroid_vectors(image: np.ndarray, starts: np.ndarray, ends: np.ndarray,
+                          colors: np.ndarray, length: float) -> np.ndarray:
+    """Short arrows towards far ends, and a dot where each one would end.
+
+    Whole arrows to one point of a person would cover the person; dots show how well they agree.
+
+    Args:
+        image (np.ndarray): (h, w, 3).
+        starts (np.ndarray): (m, 2) in pixels.
+        ends (np.ndarray): (m, 2) in pixels.
+        colors (np.ndarray): (m, 3).
+        length (float): Of the arrows at most, in pixels.
+    """
+    along = ends - starts
+    reach = np.minimum(1, length / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6))
+    canvas = draw_vectors(image, starts, starts + along * reach, colors)
+    radius = 0.0045 * max(image.shape)
+    for rim, shades in ((0.4 * radius, np.full((len(ends), 3), 255)), (0, colors)):
+        for end, color in zip(ends, shades):
+            _dot(canvas, end, radius + rim, tuple(int(c) for c in color))
+    return canvas
+
+
 def sample_vectors(field: np.ndarray, where: np.ndarray, stride: float, to_image: np.ndarray,
                    step: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vectors of a field on a regular grid, as arrows on the image.
@@ -333,7 +356,8 @@ def _blend_mask(canvas: np.ndarray, mask: np.ndarray, color: Color) -> None:
     soft = soft[window]
     inside = np.clip(0.5 + (soft - 0.5) * width / mask.shape[1], 0, 1)
     depth = cv2.distanceTransform(np.pad(np.uint8(soft >= 0.5), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    line = np.clip(0.0028 * max(height, width) + 0.5 - depth, 0, 1) * inside
+    line_width = max(1, 0.0022 * max(height, width))
+    line = np.clip(line_width + 1 - depth, 0, 1) * inside
     filled = _mix(canvas[window], color, 0.42 * inside[..., None])
     canvas[window] = _mix(filled, _shade(color, 0.8), 0.9 * line[..., None])
 

@@ -4,20 +4,24 @@ Letters: picture of H×W pixels, maps of h×w cells, K keypoints, E limbs. ``str
 pixels per cell, ``to_image`` the affine map (2, 3) from cells to the picture, as
 :func:`~kdc_mm.visualization.draw.map_to_image` gives it. Vectors are (x, y) in input pixels.
 """
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 import torch
+from mmengine.structures import PixelData
+from mmpose.structures import PoseDataSample
 
 from kdc_mm.codecs.fields import build_pose_fields
 from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
 
-from .draw import (Color, add_label, dim, draw_heatmap, draw_ignored, draw_owners, draw_vectors,
-                   hue_colors, map_to_image, sample_vectors, zoom_image)
+from .draw import (Color, add_label, dim, draw_centroid_vectors, draw_heatmap, draw_ignored,
+                   draw_owners, draw_vectors, hue_colors, map_to_image, sample_vectors,
+                   zoom_image)
+from .people import to_numpy
 
 # Arrows on the longer side of a picture, few enough to be told apart.
-_ARROWS_PER_SIDE = 64
+_ARROWS_PER_SIDE = 48
 
 
 def heatmap_panel(image: np.ndarray, heatmaps: np.ndarray, to_image: np.ndarray) -> np.ndarray:
@@ -46,7 +50,7 @@ def key_centroid_panel(ground: np.ndarray, key_centroid: np.ndarray, disks: np.n
 def mask_centroid_panel(ground: np.ndarray, offsets: np.ndarray, inside: np.ndarray,
                         stride: float, to_image: np.ndarray, owner: np.ndarray,
                         colors: Sequence[Color]) -> np.ndarray:
-    """MaskCentroid arrows over the masks, one colour per person.
+    """Arrows from mask pixels m_i towards their embeddings e_i, and dots at these.
 
     Args:
         ground (np.ndarray): (H, W, 3).
@@ -55,12 +59,56 @@ def mask_centroid_panel(ground: np.ndarray, offsets: np.ndarray, inside: np.ndar
         owner (np.ndarray): int (H, W), 0 nobody, j + 1 person j; arrows of nobody are white.
         colors (Sequence): One per person.
     """
-    panel = draw_owners(ground, owner, colors, opacity=0.3)
+    panel = draw_owners(ground, owner, colors, opacity=0.22)
     starts, ends, _ = sample_vectors(offsets, inside, stride, to_image, _step(ground, to_image))
     limit = np.array(owner.shape[::-1]) - 1
     x, y = np.clip(np.round(starts).astype(int), 0, limit).T
     arrow_colors = np.array([(255, 255, 255), *colors])[owner[y, x]]
-    return add_label(draw_vectors(panel, starts, ends, arrow_colors), 'MaskCentroid')
+    panel = draw_centroid_vectors(panel, starts, ends, arrow_colors, 0.85 * _spacing(ground))
+    return add_label(panel, 'MaskCentroid')
+
+
+def field_panels(image: np.ndarray, fields: PixelData, data_sample: PoseDataSample,
+                 masks: Optional[np.ndarray], colors: Sequence[Color],
+                 zoom: float) -> List[np.ndarray]:
+    """Pictures of the predicted fields, one for each kind that there is.
+
+    Args:
+        image (np.ndarray): The original image.
+        fields (PixelData): ``heatmaps`` (K, h, w) in 0..1, and if there are any ``key_centroids``
+            (2K, h, w), ``semantic`` (1, h, w) in 0..1 and ``mask_centroids`` (2, h, w).
+        data_sample (PoseDataSample): Its metainfo says where ``image`` lies in the input.
+        masks (np.ndarray, optional): bool (n, image height, image width) of the people.
+        colors (Sequence): n colours.
+        zoom (float): The panels are drawn on the image resized by this factor.
+    """
+    heatmaps = to_numpy(fields.heatmaps)
+    picture = zoom_image(image, zoom)
+    if heatmaps.shape[1:] == image.shape[:2]:
+        # MMPose's hook has warped the heatmaps to the image and dropped the other fields.
+        size = image.shape[1::-1]
+        to_image = map_to_image(1, size, np.array(size) / 2, size, zoom)
+        return [heatmap_panel(picture, heatmaps, to_image)]
+
+    stride = stride_of_maps(data_sample.input_size, heatmaps.shape[1:])
+    to_image = map_to_image(stride, data_sample.input_size, data_sample.input_center,
+                            data_sample.input_scale, zoom)
+    panels = [heatmap_panel(picture, heatmaps, to_image)]
+    ground = dim(picture)
+    if 'key_centroids' in fields:
+        key_centroids = to_numpy(fields.key_centroids)
+        key_centroids = key_centroids.reshape(len(heatmaps), 2, *heatmaps.shape[1:])
+        panels.append(key_centroid_panel(ground, key_centroids, heatmaps > 0.5, stride, to_image))
+    if 'mask_centroids' in fields:
+        owner = np.zeros(image.shape[:2], np.uint16)
+        for person, mask in enumerate(masks):
+            owner[mask] = person + 1
+        owner = cv2.resize(owner, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        panels.append(
+            mask_centroid_panel(ground, to_numpy(fields.mask_centroids),
+                                to_numpy(fields.semantic)[0] > 0.5, stride, to_image, owner,
+                                colors))
+    return panels
 
 
 def target_panels(image: np.ndarray, owner_maps: Sequence[np.ndarray], keypoint_table: np.ndarray,
@@ -108,7 +156,8 @@ def target_panels(image: np.ndarray, owner_maps: Sequence[np.ndarray], keypoint_
     centroid = np.where(nearest_only[:, None], fields['person_centroid'], 0).sum(axis=0)
     starts, ends, _ = sample_vectors(centroid, disks.any(axis=0), stride, to_image, step)
     x, y = np.round(starts).astype(int).T
-    people = draw_vectors(ground, starts, ends, np.array([(255, 255, 255), *colors])[owner[y, x]])
+    arrow_colors = np.array([(255, 255, 255), *colors])[owner[y, x]]
+    people = draw_centroid_vectors(ground, starts, ends, arrow_colors, 0.85 * _spacing(ground))
     return [
         add_label(draw_owners(ground, owner, colors, opacity=0.6), 'keypoint disks'),
         key_centroid_panel(ground, fields['key_centroid'], disks, stride, to_image),
@@ -154,4 +203,9 @@ def _on_picture(cells: np.ndarray, to_image: np.ndarray, size: Tuple[int, int],
 
 def _step(image: np.ndarray, to_image: np.ndarray) -> int:
     """Cells between two arrows."""
-    return max(1, round(max(image.shape) / _ARROWS_PER_SIDE / to_image[0, 0]))
+    return max(1, round(_spacing(image) / to_image[0, 0]))
+
+
+def _spacing(image: np.ndarray) -> float:
+    """Pixels between two arrows."""
+    return max(image.shape) / _ARROWS_PER_SIDE

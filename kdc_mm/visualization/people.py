@@ -47,7 +47,9 @@ def people_of_annotations(annotations: Sequence[dict], image_shape) -> People:
         image_shape (tuple): h, w of it.
     """
     persons = [ann for ann in annotations if not ann.get('iscrowd', 0)]
-    table = np.array([ann['keypoints'] for ann in persons], np.float32).reshape(len(persons), -1, 3)
+    num_keypoints = len(persons[0]['keypoints']) // 3 if persons else 0
+    table = np.array([ann['keypoints'] for ann in persons], np.float32)
+    table = table.reshape(len(persons), num_keypoints, 3)
     boxes = np.array([ann['bbox'] for ann in persons], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     segmentations = [ann.get('segmentation') or None for ann in persons]

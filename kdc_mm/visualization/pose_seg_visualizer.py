@@ -1,19 +1,17 @@
 """Visualizer of people with skeletons and masks."""
 from typing import List, Optional
 
-import cv2
 import mmcv
 import numpy as np
 from mmengine.dist import master_only
-from mmengine.structures import PixelData
 from mmpose.registry import VISUALIZERS
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
-from .draw import (Color, add_label, dim, draw_boxes, draw_people, map_to_image, person_colors,
-                   stack_panels, zoom_for, zoom_image)
-from .fields import heatmap_panel, key_centroid_panel, mask_centroid_panel, stride_of_maps
-from .people import People, annotated_people, matching_colors, predicted_people, to_numpy
+from .draw import (Color, add_label, draw_boxes, draw_people, person_colors, stack_panels,
+                   zoom_for)
+from .fields import field_panels
+from .people import People, annotated_people, matching_colors, predicted_people
 
 
 @VISUALIZERS.register_module()
@@ -30,8 +28,8 @@ class PoseSegVisualizer(PoseLocalVisualizer):
             KeyCentroid and MaskCentroid arrows. Defaults to False.
         min_long_side (int): Smaller images are drawn enlarged to this length of their longer
             side, so that lines are crisp. Defaults to 800.
-        *args, **kwargs: Of MMPose's ``PoseLocalVisualizer``; its colours, radius and line width have no
-            effect here.
+        *args, **kwargs: Of MMPose's ``PoseLocalVisualizer``; its colours, radius and line width
+            have no effect here.
     """
 
     def __init__(self,
@@ -101,7 +99,7 @@ class PoseSegVisualizer(PoseLocalVisualizer):
             fields = self.pred_fields or data_sample.get('pred_fields')
             self.pred_fields = None
             if self.draw_fields and fields is not None:
-                panels += self._draw_fields(image, fields, data_sample, predicted, colors, zoom)
+                panels += field_panels(image, fields, data_sample, predicted.masks, colors, zoom)
 
         picture = stack_panels(panels or [image])
         self.set_image(picture)
@@ -120,35 +118,3 @@ class PoseSegVisualizer(PoseLocalVisualizer):
         if draw_bbox and people.masks is None:
             picture = draw_boxes(picture, people.boxes, colors, zoom)
         return picture
-
-    def _draw_fields(self, image: np.ndarray, fields: PixelData, data_sample: PoseDataSample,
-                     people: People, colors: List[Color], zoom: float) -> List[np.ndarray]:
-        """One panel for each kind of field that the sample has."""
-        heatmaps = to_numpy(fields.heatmaps)
-        picture = zoom_image(image, zoom)
-        if heatmaps.shape[1:] == image.shape[:2]:
-            # MMPose's hook has warped the heatmaps to the image and dropped the other fields.
-            size = image.shape[1::-1]
-            to_image = map_to_image(1, size, np.array(size) / 2, size, zoom)
-            return [heatmap_panel(picture, heatmaps, to_image)]
-
-        stride = stride_of_maps(data_sample.input_size, heatmaps.shape[1:])
-        to_image = map_to_image(stride, data_sample.input_size, data_sample.input_center,
-                                data_sample.input_scale, zoom)
-        panels = [heatmap_panel(picture, heatmaps, to_image)]
-        if 'key_centroids' in fields:
-            key_centroids = to_numpy(fields.key_centroids)
-            key_centroids = key_centroids.reshape(len(heatmaps), 2, *heatmaps.shape[1:])
-            panels.append(
-                key_centroid_panel(dim(picture), key_centroids, heatmaps > 0.5, stride, to_image))
-        if 'mask_centroids' in fields:
-            owner = np.zeros(image.shape[:2], np.uint16)
-            for person, mask in enumerate(people.masks):
-                owner[mask] = person + 1
-            owner = cv2.resize(owner, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-            inside = to_numpy(fields.semantic)[0] > 0.5
-            panels.append(
-                mask_centroid_panel(
-                    dim(picture), to_numpy(fields.mask_centroids), inside, stride, to_image, owner,
-                    colors))
-        return panels

@@ -1,5 +1,6 @@
 """Look at a data set as the network gets it: keypoints, masks and, on request, encoded targets."""
 import argparse
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -10,10 +11,13 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
 from mmpose.structures import PoseDataSample
 
-from kdc_mm.visualization.draw import (add_label, draw_people, person_colors, stack_panels,
-                                       zoom_for)
-from kdc_mm.visualization.fields import target_panels
-from kdc_mm.visualization.people import People, people_in_input, people_of_annotations
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
+
+from kdc_mm.visualization.draw import (  # noqa: E402
+    add_label, draw_people, person_colors, stack_panels, zoom_for)
+from kdc_mm.visualization.fields import target_panels  # noqa: E402
+from kdc_mm.visualization.people import (  # noqa: E402
+    People, people_in_input, people_of_annotations)
 
 
 def parse_args():
