@@ -24,8 +24,7 @@ sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file
 from kdc_mm.datasets.synth_crowd import make_synth_crowd  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.visualization import picture_grid, plot_curves  # noqa: E402
-from kdc_mm.visualization.rows import (  # noqa: E402
-    TITLES, from_few_to_many_people, picture_row, predict)
+from kdc_mm.visualization.rows import TITLES, from_few_to_many_people, picture_row, predict  # noqa: E402
 
 # mmengine and the COCO tools print to standard output, which goes to a file while they run.
 console = Console(file=sys.stdout, highlight=False, soft_wrap=True)

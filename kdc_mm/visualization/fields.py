@@ -15,9 +15,20 @@ from mmpose.structures import PoseDataSample
 from kdc_mm.codecs.fields import build_pose_fields
 from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
 
-from .draw import (Color, add_label, dim, draw_centroid_vectors, draw_heatmap, draw_ignored,
-                   draw_owners, draw_vectors, hue_colors, map_to_image, sample_vectors,
-                   zoom_image)
+from .draw import (
+    Color,
+    add_label,
+    dim,
+    draw_centroid_vectors,
+    draw_heatmap,
+    draw_ignored,
+    draw_owners,
+    draw_vectors,
+    hue_colors,
+    map_to_image,
+    sample_vectors,
+    zoom_image,
+)
 from .people import to_numpy
 
 # Arrows on the longer side of a picture, few enough to be told apart.

@@ -8,8 +8,7 @@ from mmpose.registry import VISUALIZERS
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
-from .draw import (Color, add_label, draw_boxes, draw_people, person_colors, stack_panels,
-                   zoom_for)
+from .draw import Color, add_label, draw_boxes, draw_people, person_colors, stack_panels, zoom_for
 from .fields import field_panels
 from .people import People, annotated_people, matching_colors, predicted_people
 

@@ -3,8 +3,16 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from kdc_mm.visualization.draw import (decode_masks, draw_people, draw_vectors, map_to_image,
-                                       person_colors, picture_grid, sample_vectors, zoom_points)
+from kdc_mm.visualization.draw import (
+    decode_masks,
+    draw_people,
+    draw_vectors,
+    map_to_image,
+    person_colors,
+    picture_grid,
+    sample_vectors,
+    zoom_points,
+)
 
 LINKS = [(0, 1), (1, 2)]
 

@@ -3,8 +3,12 @@ from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 
 from kdc_mm.visualization.draw import person_colors
-from kdc_mm.visualization.people import (People, annotated_people, matching_colors,
-                                         people_of_annotations)
+from kdc_mm.visualization.people import (
+    People,
+    annotated_people,
+    matching_colors,
+    people_of_annotations,
+)
 
 BOX = [[10, 10, 30, 10, 30, 30, 10, 30]]
 

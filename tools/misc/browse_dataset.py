@@ -13,11 +13,9 @@ from mmpose.structures import PoseDataSample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
-from kdc_mm.visualization.draw import (  # noqa: E402
-    add_label, draw_people, person_colors, stack_panels, zoom_for)
+from kdc_mm.visualization.draw import add_label, draw_people, person_colors, stack_panels, zoom_for  # noqa: E402
 from kdc_mm.visualization.fields import target_panels  # noqa: E402
-from kdc_mm.visualization.people import (  # noqa: E402
-    People, people_in_input, people_of_annotations)
+from kdc_mm.visualization.people import People, people_in_input, people_of_annotations  # noqa: E402
 
 
 def parse_args():

@@ -15,7 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.visualization import picture_grid  # noqa: E402
 from kdc_mm.visualization.rows import (  # noqa: E402
-    FIELD_TITLES, TITLES, from_few_to_many_people, picture_row, predict)
+    FIELD_TITLES,
+    TITLES,
+    from_few_to_many_people,
+    picture_row,
+    predict,
+)
 
 
 def parse_args():
