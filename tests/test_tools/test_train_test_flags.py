@@ -21,6 +21,12 @@ def load(file):
     return module
 
 
+@pytest.fixture(autouse=True)
+def local_rank(monkeypatch):
+    """The tools set this variable; it is put back after each test."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+
 @pytest.fixture(scope='module', params=['train', 'test'])
 def tool(request):
     return load(ROOT / f'tools/{request.param}.py')
