@@ -29,10 +29,10 @@ model = dict(
     neck=dict(
         type='FPN',
         in_channels=[256, 512, 1024, 2048],
-        out_channels=256,
+        out_channels=128,
         num_outs=4,
         upsample_cfg=dict(mode='bilinear', align_corners=True)),
-    head=dict(type='KDCHead', in_channels=256, in_index=(0, 1, 2, 3), decoder=codec),
+    head=dict(type='KDCHead', in_channels=128, in_index=(0, 1, 2, 3), decoder=codec),
     test_cfg=dict(flip_test=True))
 
 dataset_type = 'KDCCocoDataset'

@@ -93,7 +93,7 @@ def collect_votes(heatmaps: Tensor, key_centroids: Optional[Tensor], person_cent
     packed = packed.cpu().numpy()
     index = torch.stack([b, k]).cpu().numpy()
     return Votes(index[0], index[1], packed[:, 0], packed[:, 1], packed[:, 2:4], packed[:, 4:6],
-                 packed[:, 6:].reshape(len(packed), -1, 2))
+                 packed[:, 6:].reshape(len(packed), outgoing.shape[1], 2))
 
 
 def _disk_maxima(heatmaps: Tensor, radius_cells: float, threshold: float):

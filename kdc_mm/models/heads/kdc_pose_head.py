@@ -24,7 +24,7 @@ class KDCPoseHead(FieldHead):
         decoder (dict): Config of the PoseSeg codec.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
-        feat_channels (int): Channels of the 3×3 convolutions. Defaults to 256.
+        feat_channels (int): Channels of the 3×3 convolutions. Defaults to 128.
         num_convs (int): 3×3 convolutions before the 1×1 output layer. Defaults to 2.
         norm_cfg (dict): Defaults to batch norm.
         loss_heatmap, loss_key_centroid, loss_limb, loss_person_centroid (dict, optional): Losses
@@ -37,7 +37,7 @@ class KDCPoseHead(FieldHead):
                  decoder: ConfigType,
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
-                 feat_channels: int = 256,
+                 feat_channels: int = 128,
                  num_convs: int = 2,
                  norm_cfg: ConfigType = dict(type='BN'),
                  loss_heatmap: ConfigType = dict(type='KeypointDiskLoss', loss_weight=4.),

@@ -28,7 +28,7 @@ class KDCSegHead(FieldHead):
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
         centroid (str): ``'dynamic'`` (eq. 7: mean of the embeddings, learnt) or ``'static'``
             (eq. 5: mean of the mask pixels). Defaults to ``'dynamic'``.
-        feat_channels (int): Channels of the 3×3 convolutions. Defaults to 128.
+        feat_channels (int): Channels of the 3×3 convolutions. Defaults to 64.
         num_convs (int): 3×3 convolutions before the up-sampling to the mask stride; one more with
             half the channels follows it. With 0 both are left out. Defaults to 2.
         norm_cfg (dict): Defaults to batch norm.
@@ -46,7 +46,7 @@ class KDCSegHead(FieldHead):
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
                  centroid: str = 'dynamic',
-                 feat_channels: int = 128,
+                 feat_channels: int = 64,
                  num_convs: int = 2,
                  norm_cfg: ConfigType = dict(type='BN'),
                  loss_semantic: ConfigType = dict(type='KeypointDiskLoss', loss_weight=2.),
