@@ -408,7 +408,8 @@ def make(venv: Path, compiler: Sequence[str]) -> None:
     environment.pip('build tools         ', '-r', 'requirements/build.txt')
     environment.pip('PyTorch and the rest', '-r', 'requirements/runtime.txt', '-r',
                     'requirements/tests.txt')
-    environment.pip('mmengine, mmdet, mmpose', '--no-deps', '-r', 'requirements/mm.txt')
+    environment.pip('mmengine, mmdet, mmpose', '--no-build-isolation', '--no-deps', '-r',
+                    'requirements/mm.txt')
     note = install_mmcv_with_best_ops(environment, compiler)
     environment.pip('kdc_mm', '--no-build-isolation', '--no-deps', '-e', '.')
     versions = environment.ask(STACK_PROOF)
