@@ -144,6 +144,7 @@ def test_a_failing_command_shows_the_end_of_its_output_and_where_the_log_is(
     ('  [21/77] c++ -MMD -c nms.cpp', 'compiling, 21 of 77 files'),
     ('  Downloading https://host/torch-2.14.1.whl (900 MB)', 'downloading torch-2.14.1.whl'),
     ('Collecting numba==0.68.1', 'collecting numba==0.68.1'),
+    ('Installing collected packages: numpy, scipy, numba', 'installing 3 packages'),
     ('    276 | #pragma unroll', None),
 ])
 def test_pips_lines_turn_into_progress(make_env, line, detail):

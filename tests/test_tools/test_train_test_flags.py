@@ -92,7 +92,13 @@ def test_resume_takes_a_name_or_finds_the_last_checkpoint(train):
     assert (last.resume, last.load_from) == (True, None)
 
 
-def test_amp_wraps_the_optimizer_with_a_dynamic_loss_scale(train):
+def test_amp_takes_bfloat16_where_there_is_no_gpu(train, monkeypatch):
+    monkeypatch.setattr(train, 'get_device', lambda: 'cpu')
+    assert merged(train, 'a.py --amp').optim_wrapper.type == 'CpuAmpOptimWrapper'
+
+
+def test_amp_wraps_the_optimizer_with_a_dynamic_loss_scale(train, monkeypatch):
+    monkeypatch.setattr(train, 'get_device', lambda: 'cuda')
     wrapper = merged(train, 'a.py --amp').optim_wrapper
     assert (wrapper.type, wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
 

@@ -138,7 +138,7 @@ def describe(line: str) -> Optional[str]:
     if pip:
         return f'{pip.group(1)[0].lower()}{pip.group(1)[1:]} {pip.group(2).rsplit("/", 1)[-1]}'
     if line.startswith('Installing collected packages'):
-        return 'unpacking'
+        return f'installing {line.count(",") + 1} packages'
     return None
 
 
@@ -159,7 +159,7 @@ class Progress:
 
     def show(self, detail: str) -> None:
         width = shutil.get_terminal_size().columns - 1
-        line = f'  {self.label} {self.elapsed():>6}  {detail}'
+        line = f'  {self.label:<24}{self.elapsed():>6}  {detail}'
         if self.terminal:
             print(f'\r{line[:width]:<{width}}', end='', flush=True)
         elif not detail or time.monotonic() - self.last >= self.every:
@@ -222,7 +222,7 @@ def run(label: str, command: Sequence[str], log: Path, env: Dict[str, str]) -> s
     progress.done('failed' if failed else 'done')
     if failed:
         tail = ''.join(output[-25:]).rstrip()
-        raise SetupError(f'{tail}\n\n{label.strip()} failed. The whole log: {log}')
+        raise SetupError(f'{tail}\n\n{label} failed. The whole log: {log}')
     return ''.join(output)
 
 
@@ -359,7 +359,7 @@ def install_mmcv(environment: Environment, compiler: Sequence[str], cuda: bool) 
         if environment.ask(MMCV_PROOF) == 'not available' and cuda:
             raise SetupError('mmcv was built without CUDA')
 
-    output = environment.pip('mmcv (10 minutes on 2 cores, unless cached)', *common, env=settings)
+    output = environment.pip('mmcv', *common, env=settings)
     try:
         prove()
     except SetupError as problem:
@@ -378,6 +378,8 @@ def install_mmcv_with_best_ops(environment: Environment, compiler: Sequence[str]
     Returns:
         A line for the user where a GPU goes without CUDA ops, else an empty string.
     """
+    print('  mmcv has no wheel for this PyTorch: if pip kept none from before, it is compiled now, in '
+          '10 minutes on 2 cores', flush=True)
     has_gpu, torch_cuda, cuda_home = json.loads(environment.ask(CUDA_PROBE))
     cuda, note = cuda_plan(has_gpu, torch_cuda, nvcc_release(cuda_home))
     if cuda:
@@ -405,7 +407,7 @@ def make(venv: Path, compiler: Sequence[str]) -> None:
     environment = Environment(venv)
     print(f'Making {venv} for Python {platform.python_version()}', flush=True)
     environment.create()
-    environment.pip('build tools         ', '-r', 'requirements/build.txt')
+    environment.pip('build tools', '-r', 'requirements/build.txt')
     environment.pip('PyTorch and the rest', '-r', 'requirements/runtime.txt', '-r',
                     'requirements/tests.txt')
     environment.pip('mmengine, mmdet, mmpose', '--no-build-isolation', '--no-deps', '-r',
