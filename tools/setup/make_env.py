@@ -378,8 +378,8 @@ def install_mmcv_with_best_ops(environment: Environment, compiler: Sequence[str]
     Returns:
         A line for the user where a GPU goes without CUDA ops, else an empty string.
     """
-    print('  mmcv has no wheel for this PyTorch: if pip kept none from before, it is compiled now, in '
-          '10 minutes on 2 cores', flush=True)
+    print('  mmcv has no wheel for this PyTorch: if pip kept none from before, it is compiled now '
+          '(10 minutes on 2 cores)', flush=True)
     has_gpu, torch_cuda, cuda_home = json.loads(environment.ask(CUDA_PROBE))
     cuda, note = cuda_plan(has_gpu, torch_cuda, nvcc_release(cuda_home))
     if cuda:
