@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Dict, Optional
 
 import mmcv
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.logging import MMLogger
@@ -22,7 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file
 
 from kdc_mm.datasets.synth_crowd import make_synth_crowd  # noqa: E402
-from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+from kdc_mm.datasets.synth_crowd.make import MANIFEST, RENDERER_VERSION  # noqa: E402
+from kdc_mm.engine import CheckpointError, check_checkpoint, cpu_has_bfloat16  # noqa: E402
 from kdc_mm.visualization import picture_grid, plot_curves  # noqa: E402
 from kdc_mm.visualization.rows import TITLES, from_few_to_many_people, picture_row, predict  # noqa: E402
 
@@ -170,6 +172,8 @@ def demo_config(args) -> Config:
         val_interval=cfg.train_cfg.val_interval)
     cfg.default_hooks.param_scheduler = dict(type='TimedParamSchedulerHook')
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='ProgressHook')]
+    if cpu_has_bfloat16() and not torch.cuda.is_available():
+        cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
     cfg.load_from = args.checkpoint
     return cfg
 
@@ -184,11 +188,22 @@ def quiet(log_file: Path):
         yield
 
 
+def is_outdated(args) -> bool:
+    """Whether the folder holds this very data set, but drawn by an earlier renderer."""
+    manifest = args.data_dir / MANIFEST
+    if not manifest.is_file():
+        return False
+    made = json.loads(manifest.read_text())['arguments']
+    wanted = dict(preset='easy', num_train=args.train, num_val=args.val, seed=0)
+    return made['version'] != RENDERER_VERSION and wanted.items() <= made.items()
+
+
 def make_data(args) -> None:
     console.print(f'[bold]1 Data[/]  SynthCrowd easy, {args.train} images to train on, '
                   f'{args.val} held out, in {args.data_dir}')
     try:
-        make_synth_crowd(args.data_dir, 'easy', args.train, args.val, seed=0)
+        make_synth_crowd(
+            args.data_dir, 'easy', args.train, args.val, seed=0, overwrite=is_outdated(args))
     except (FileExistsError, ValueError) as error:
         sys.exit(f'{error}\nChoose another folder with --data-dir, or other --train and --val.')
 

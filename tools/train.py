@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
@@ -61,11 +62,17 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
 
 
 def use_amp(cfg: Config) -> None:
-    """Turn the optimizer wrapper into the one for mixed precision, with a dynamic loss scale."""
+    """Turn the optimizer wrapper into the one for mixed precision.
+
+    That is mmengine's, with a dynamic loss scale, or without a GPU bfloat16 on the CPU.
+    """
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
     name = wrapper if isinstance(wrapper, str) else wrapper.__name__
     if name not in ('OptimWrapper', 'AmpOptimWrapper'):
         sys.exit(f'--amp replaces an OptimWrapper; this config has a {name}')
+    if get_device() == 'cpu':
+        cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
+        return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 

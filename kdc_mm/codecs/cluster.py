@@ -62,6 +62,30 @@ def dynamic_centroids(poses: Poses, maps: MaskMaps) -> Tuple[np.ndarray, np.ndar
                               maps.log_bandwidth, maps.stride)
 
 
+def leftover_centroids(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray,
+                       threshold: float, min_area: float) -> Tuple[np.ndarray, ...]:
+    """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
+
+    The most confident such pixel's embedding starts a centroid, which moves to the mean of the
+    embeddings within its φ (eq. 7); what it gathers is taken out, and the next pixel starts.
+
+    Args:
+        maps (MaskMaps): Maps of the image.
+        centroids (np.ndarray): C_j (n, 2) of the persons known, input pixels.
+        sigmas (np.ndarray): σ_j (n,), input pixels.
+        threshold (float): In (0, 1), on the probability of "person" and on φ.
+        min_area (float): Least area of a person, in input pixels squared.
+
+    Returns:
+        tuple: C (m, 2), σ (m,) and mean pixel position (m, 2) of the persons found, all in input
+        pixels.
+    """
+    found = _leftover_centroids(
+        maps.semantic, maps.offset, maps.log_bandwidth, maps.stride, centroids, sigmas,
+        _logit(threshold), _reach(threshold), max(min_area / maps.stride**2, 1))
+    return found[:, 0:2], found[:, 2], found[:, 3:5]
+
+
 def cluster_masks(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray, frame: ImageFrame,
                   threshold: float) -> Masks:
     """Assign person pixels to argmax_j φ_j (eqs. 6, 7) at the original image's resolution.
@@ -85,17 +109,24 @@ def cluster_masks(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray, fra
                                 maps.semantic.shape[1])
     rows = _sample_positions(height, frame.scale[1], frame.offset[1], maps.stride,
                              maps.semantic.shape[0])
-    logit = np.float32(np.log(threshold / (1 - threshold)))
-    reach = np.float32(-2 * np.log(threshold))  # φ > threshold ⇔ |e − C|² / σ² < reach
     label, start, length, score = _label_runs(
         maps.semantic, maps.offset, maps.stride, *columns, *rows,
         np.array(frame.scale, np.float32), np.array(frame.offset, np.float32),
-        centroids, sigmas, logit, reach)
+        centroids, sigmas, _logit(threshold), _reach(threshold))
     rles = [
         _run_length_encoding(start[label == j], length[label == j], height, width)
         for j in range(len(centroids))
     ]
     return Masks(rles, score)
+
+
+def _logit(threshold: float) -> np.float32:
+    return np.float32(np.log(threshold / (1 - threshold)))
+
+
+def _reach(threshold: float) -> np.float32:
+    """φ > threshold ⇔ |e − C|² / σ² < reach."""
+    return np.float32(-2 * np.log(threshold))
 
 
 def _sample_positions(count: int, scale: float, offset: float, stride: int, cells: int):
@@ -182,12 +213,7 @@ def _label_runs(semantic, offset, stride, cell_x, weight_x, cell_y, weight_y, sc
             if person > logit:
                 ex = input_x + _interpolate(offset[0], v, u, fy, fx)
                 ey = y * scale[1] + shift[1] + _interpolate(offset[1], v, u, fy, fx)
-                nearest = reach
-                for j in range(num_persons):
-                    distance = ((ex - centroids[j, 0])**2 +
-                                (ey - centroids[j, 1])**2) * inverse[j]
-                    if distance < nearest:
-                        nearest, owner = distance, j
+                owner = _nearest_centroid(ex, ey, centroids, inverse, reach)
             if owner >= 0:
                 probability[owner] += 1 / (1 + np.exp(-person))
                 area[owner] += 1
@@ -203,3 +229,59 @@ def _label_runs(semantic, offset, stride, cell_x, weight_x, cell_y, weight_y, sc
         length.append(width * height - since)
     return (np.array(label, dtype=np.int64), np.array(start, dtype=np.int64),
             np.array(length, dtype=np.int64), (probability / np.maximum(area, 1)).astype(np.float32))
+
+
+@numba.njit(cache=True)
+def _nearest_centroid(ex, ey, centroids, inverse, reach):
+    """argmax_j φ_j, or -1 where no φ_j exceeds the threshold."""
+    owner, nearest = -1, reach
+    for j in range(len(centroids)):
+        distance = ((ex - centroids[j, 0])**2 + (ey - centroids[j, 1])**2) * inverse[j]
+        if distance < nearest:
+            nearest, owner = distance, j
+    return owner
+
+
+@numba.njit(cache=True)
+def _leftover_centroids(semantic, offset, log_bandwidth, stride, centroids, sigmas, logit, reach,
+                        min_cells):
+    height, width = semantic.shape
+    inverse = 1 / sigmas**2
+    cells = np.empty((height * width, 5), np.float32)  # embedding, position, ln σ
+    confidence = np.empty(height * width, np.float32)
+    count = 0
+    for v in range(height):
+        for u in range(width):
+            if semantic[v, u] <= logit:
+                continue
+            ex, ey = u * stride + offset[0, v, u], v * stride + offset[1, v, u]
+            if _nearest_centroid(ex, ey, centroids, inverse, reach) < 0:
+                cells[count, 0], cells[count, 1] = ex, ey
+                cells[count, 2], cells[count, 3] = u * stride, v * stride
+                cells[count, 4] = log_bandwidth[v, u]
+                confidence[count] = semantic[v, u]
+                count += 1
+    cells, confidence = cells[:count], confidence[:count]
+    found = np.empty((count, 5), np.float32)
+    num_found = 0
+    free = np.ones(count, np.bool_)
+    while free.sum() >= min_cells:
+        start = np.argmax(np.where(free, confidence, np.float32(-np.inf)))
+        centre, sigma = cells[start, :2].copy(), np.exp(cells[start, 4])
+        for _ in range(3):
+            near = free & (((cells[:, 0] - centre[0])**2 +
+                            (cells[:, 1] - centre[1])**2) < reach * sigma**2)
+            if not near.any():
+                break
+            for axis in range(2):
+                centre[axis] = cells[near, axis].mean()
+            sigma = np.exp(cells[near, 4].mean())
+        free[start] = False
+        if near.sum() >= min_cells:
+            found[num_found, :2] = centre
+            found[num_found, 2] = sigma
+            found[num_found, 3] = cells[near, 2].mean()
+            found[num_found, 4] = cells[near, 3].mean()
+            num_found += 1
+        free &= ~near
+    return found[:num_found]

@@ -7,7 +7,8 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from .cluster import ImageFrame, MaskMaps, Masks, cluster_masks, dynamic_centroids
+from .cluster import (ImageFrame, MaskMaps, Masks, cluster_masks, dynamic_centroids,
+                      leftover_centroids)
 from .gaussian import smooth_channels
 from .group import GroupingTolerance, Poses, group_keypoints
 from .owner_maps import IGNORED, MAX_PERSONS, NOBODY, keypoint_owner_map
@@ -15,12 +16,21 @@ from .skeleton import build_skeleton
 from .vote import Keypoints, Votes, collect_votes, full_disk_weight, merge_votes
 
 
+#: Trust in a mask that no keypoint confirms, against the root of a pose's score.
+_UNPOSED_TRUST = 0.3
+
+
 class People(NamedTuple):
-    """What is decoded from one image: ``poses``, their ``scores`` (n,), and ``masks`` if the maps
-    had a segmentation part and the image's frame was given."""
+    """What is decoded from one image: n ``poses`` and their ``scores`` (n,), and if the maps had a
+    segmentation part and the image's frame was given, their ``masks`` and ``mask_scores`` (n,).
+
+    A person without a visible keypoint has a mask, and all its keypoints in the mask's middle with
+    score 0.
+    """
     poses: Poses
     scores: np.ndarray
-    masks: Optional[Masks]
+    masks: Optional[Masks] = None
+    mask_scores: Optional[np.ndarray] = None
 
 
 @KEYPOINT_CODECS.register_module()
@@ -66,6 +76,8 @@ class PoseSeg(BaseKeypointCodec):
         tolerance (dict, optional): Changes to :class:`~kdc_mm.codecs.group.GroupingTolerance`.
         join_fragments (bool): Join fragments of a pose by their person centroid. Defaults to
             ``True``.
+        min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
+            squared. Defaults to 100; infinity for persons with keypoints only.
         max_votes (int): Most votes per image. Defaults to 60000.
         max_persons (int): Most persons per image. Defaults to 256.
 
@@ -96,6 +108,7 @@ class PoseSeg(BaseKeypointCodec):
                  merge_radius: Optional[float] = None,
                  tolerance: Optional[dict] = None,
                  join_fragments: bool = True,
+                 min_unposed_area: float = 100.,
                  max_votes: int = 60000,
                  max_persons: int = 256) -> None:
         super().__init__()
@@ -126,6 +139,7 @@ class PoseSeg(BaseKeypointCodec):
         self.merge_radius = merge_radius or 2 * heatmap_stride
         self.tolerance = GroupingTolerance(**(tolerance or {}))
         self.join_fragments = join_fragments
+        self.min_unposed_area = min_unposed_area
         self.max_votes = max_votes
         self.max_persons = max_persons
         self._outgoing = self.skeleton.outgoing
@@ -208,10 +222,12 @@ class PoseSeg(BaseKeypointCodec):
             self.group(Votes(*(part[low:high] for part in votes)))
             for low, high in zip(bounds[:-1], bounds[1:])
         ]
-        segment = 'semantic' in maps and any(frame is not None for frame in frames)
-        masks = self.cluster(poses, maps, frames) if segment else [None] * len(frames)
+        people = [People(pose, pose.scores.mean(1)) for pose in poses]
+        if 'semantic' not in maps:
+            return people
         return [
-            People(pose, pose.scores.mean(1), mask) for pose, mask in zip(poses, masks)
+            person if frame is None else self.cluster(person.poses, mask_maps, frame)
+            for person, mask_maps, frame in zip(people, self.mask_maps(maps), frames)
         ]
 
     def vote(self, maps: Dict[str, Tensor]) -> Votes:
@@ -238,18 +254,41 @@ class PoseSeg(BaseKeypointCodec):
             self.tolerance, self.join_fragments)
         return Poses(*(part[:self.max_persons] for part in poses))
 
-    def cluster(self, poses: List[Poses], maps: Dict[str, Tensor],
-                frames: Sequence[Optional[ImageFrame]]) -> List[Optional[Masks]]:
-        """Instance-wise Gaussian optimisation, then masks around the dynamic centroids."""
+    def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
+        """Instance-wise Gaussian optimisation, then the segmentation maps of each image."""
         semantic = smooth_channels(maps['semantic'].float(), [self.sigma_instance])
         packed = torch.cat(
             [semantic, maps['mask_centroids'].float(), maps['log_bandwidth'].float()], 1)
-        masks = []
-        for pose, frame, image_maps in zip(poses, frames, packed.cpu().numpy()):
-            if frame is None:
-                masks.append(None)
-                continue
-            image_maps = MaskMaps(image_maps[0], image_maps[1:3], image_maps[3], self.mask_stride)
-            centroids, sigmas = dynamic_centroids(pose, image_maps)
-            masks.append(cluster_masks(image_maps, centroids, sigmas, frame, self.mask_threshold))
-        return masks
+        return [
+            MaskMaps(image[0], image[1:3], image[3], self.mask_stride)
+            for image in packed.cpu().numpy()
+        ]
+
+    def cluster(self, poses: Poses, maps: MaskMaps, frame: ImageFrame) -> People:
+        """Masks of one image around the persons' dynamic centroids, and the persons that only a
+        mask shows.
+
+        A mask ranks by its own certainty and by the root of its pose's score: a person cut off at
+        the waist shows half its keypoints, but all of its mask.
+        """
+        centroids, sigmas = dynamic_centroids(poses, maps)
+        unposed = leftover_centroids(maps, centroids, sigmas, self.mask_threshold,
+                                     self.min_unposed_area)
+        centroids = np.concatenate([centroids, unposed[0]])
+        sigmas = np.concatenate([sigmas, unposed[1]])
+        masks = cluster_masks(maps, centroids, sigmas, frame, self.mask_threshold)
+        scores = poses.scores.mean(1)
+        trust = np.concatenate([np.sqrt(scores), np.full(len(unposed[0]), _UNPOSED_TRUST)])
+        return People(
+            _append_unposed(poses, unposed[2]),
+            np.concatenate([scores, np.zeros(len(unposed[0]), np.float32)]), masks,
+            (masks.scores * trust).astype(np.float32))
+
+
+def _append_unposed(poses: Poses, positions: np.ndarray) -> Poses:
+    """Add persons whose keypoints are unknown, at the positions (m, 2) of their masks."""
+    shape = (len(positions), poses.scores.shape[1])
+    return Poses(
+        np.concatenate([poses.keypoints, np.repeat(positions[:, None], shape[1], axis=1)]),
+        np.concatenate([poses.scores, np.zeros(shape, np.float32)]),
+        np.concatenate([poses.detected, np.zeros(shape, bool)]))

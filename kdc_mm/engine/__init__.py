@@ -1,9 +1,10 @@
 from .checkpoint import CheckpointError, allow_checkpoint_classes, check_checkpoint
+from .cpu_amp import CpuAmpOptimWrapper, cpu_has_bfloat16
 from .hooks import LossGuardHook, SkippedSamplesHook
 
 allow_checkpoint_classes()
 
 __all__ = [
-    'CheckpointError', 'LossGuardHook', 'SkippedSamplesHook', 'allow_checkpoint_classes',
+    'CheckpointError', 'CpuAmpOptimWrapper', 'cpu_has_bfloat16', 'LossGuardHook', 'SkippedSamplesHook', 'allow_checkpoint_classes',
     'check_checkpoint'
 ]

@@ -220,7 +220,7 @@ def pack_instances(people: People) -> InstanceData:
         labels=np.zeros(len(people.scores), np.int64))
     if people.masks is not None:
         instances.masks = people.masks.rles
-        instances.mask_scores = people.scores * people.masks.scores
+        instances.mask_scores = people.mask_scores
     return instances
 
 
