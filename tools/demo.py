@@ -9,15 +9,18 @@ import warnings
 from pathlib import Path
 from typing import Dict, Optional
 
-import mmcv
-import torch
-from mmengine.config import Config
-from mmengine.hooks import Hook, ParamSchedulerHook
-from mmengine.logging import MMLogger
-from mmengine.runner import IterBasedTrainLoop, Runner
-from mmpose.registry import HOOKS, LOOPS
-from rich.console import Console
-from rich.table import Table
+# OpenMP threads that spin while they wait would take the cores from the data loader.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import mmcv  # noqa: E402
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.hooks import Hook, ParamSchedulerHook  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.runner import IterBasedTrainLoop, Runner  # noqa: E402
+from mmpose.registry import HOOKS, LOOPS  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file

@@ -23,7 +23,7 @@ def plot_curves(scalars_json: Union[str, Path], out: Union[str, Path]) -> None:
     figure = Figure(figsize=(11, 4), dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
     loss_axes, metric_axes = figure.subplots(1, 2)
-    total = losses.pop('loss')
+    total = losses.pop('loss', np.empty((0, 2)))  # a short run may have logged none
     for name, curve in sorted(losses.items(), key=lambda item: -item[1][-1, 1]):
         label = name.replace('loss_', '').replace('_', ' ')
         loss_axes.plot(*curve.T, lw=1.2, alpha=0.85, label=label)

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from kdc_mm.visualization import plot_curves
 from kdc_mm.visualization.curves import read_scalars
@@ -33,7 +34,11 @@ def test_validations_logged_by_epoch_stand_at_the_end_of_the_epoch(tmp_path):
     assert np.array_equal(metrics['coco/AP'], [[100, 0.4]])
 
 
-def test_a_run_without_validation_has_curves_too(tmp_path):
+@pytest.mark.parametrize('lines', [
+    [dict(loss=3., step=10), dict(loss=2., step=20)],
+    [{'coco/AP': 0.4, 'step': 20}],
+])
+def test_a_run_too_short_for_one_of_the_curves_has_the_other(tmp_path, lines):
     out = tmp_path / 'curves.png'
-    plot_curves(write(tmp_path, [dict(loss=3., step=10), dict(loss=2., step=20)]), out)
+    plot_curves(write(tmp_path, lines), out)
     assert out.stat().st_size > 1000
