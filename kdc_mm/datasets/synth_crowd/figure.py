@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .body import FACE_KEYPOINTS, KEYPOINT_NAMES, SIDES, Skeleton, direction, skeleton_keypoints
-from .shapes import Camera, Detail, Light, Patch, ShapeList, fill, fixed_point
+from .shapes import Camera, Detail, Light, Patch, ShapeList, fill, fill_convex, fixed_point
 
 # Parts, which are painting groups as well. A left part is even, its right twin follows.
 (TORSO, HEAD, NECK, L_UPPER, R_UPPER, L_FORE, R_FORE, L_THIGH, R_THIGH, L_SHANK, R_SHANK, L_FOOT, R_FOOT, HAIR, SKIRT,
@@ -17,7 +17,6 @@ _NUM_PARTS = 17
 _OWN_PARTS = dict(
     nose=(HEAD,), eye=(HEAD,), ear=(HEAD,), shoulder=(L_UPPER, TORSO), elbow=(L_UPPER, L_FORE), wrist=(L_FORE,),
     hip=(L_THIGH, TORSO, SKIRT), knee=(L_THIGH, L_SHANK, SKIRT), ankle=(L_SHANK, L_FOOT))
-_FAR_HIDES = (TORSO, SKIRT)
 
 
 def _own_parts() -> np.ndarray:
@@ -47,7 +46,7 @@ def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Di
     _add_torso(shapes, torso, skeleton, build, clothing)
     _add_arms(shapes, skeleton, build, clothing)
     _add_head(shapes, skeleton, build, clothing)
-    index, vertices, colours = shapes.outlines(light, np.digitize(camera.scale, [90, 220]) + 2)
+    index, vertices, colours = shapes.outlines(light, np.digitize(camera.scale, [110, 270]) + 2)
 
     ranks = _paint_order(skeleton)
     figure, shape, level = index.T
@@ -55,7 +54,7 @@ def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Di
     rank = ranks[figure, group[shape]]
     order = np.lexsort((shape, level, layer[shape], rank, figure))
     colours = np.rint(np.concatenate([colours, part[shape][:, None]], axis=1)).astype(int).tolist()
-    details = _merge(_head_details(skeleton, clothing, camera, light), _torso_details(torso, clothing, light))
+    details = _merge(_head_details(skeleton, clothing, camera, light), _torso_details(torso, clothing))
     patches = []
     for n, rows in enumerate(np.split(order, np.searchsorted(figure[order], np.arange(1, len(ranks))))):
         patches.append(_paint(vertices, colours, rows, rank, ranks[n], details[n], rng))
@@ -70,37 +69,32 @@ def _merge(*details: List[Dict[int, List[Detail]]]) -> List[Dict[int, List[Detai
 def _paint(vertices: np.ndarray, colours: List[List[int]], rows: np.ndarray, rank: np.ndarray, ranks: np.ndarray,
            details: Dict[int, List[Detail]], rng: np.random.Generator) -> Patch:
     """Paint one figure: its outlines ``rows`` in order, each group's details after the group."""
-    corners = vertices[rows].reshape(-1, 2)
-    flat = [d.vertices for group in details.values() for d in group]
-    corners = np.concatenate([corners] + flat)
-    low = np.floor(corners.min(0)).astype(int) - 1
-    width, height = np.ceil(corners.max(0)).astype(int) + 2 - low
+    everything = [vertices[rows].reshape(-1, 2)] + [d.vertices for group in details.values() for d in group]
+    x, y, width, height = cv2.boundingRect(np.concatenate(everything).astype(np.float32))
+    low, width, height = np.array([x - 1, y - 1]), width + 3, height + 3
     image = np.zeros((height, width, 4), dtype=np.uint8)
     outlines = fixed_point(vertices[rows] - low)
     due = sorted((ranks[group], group) for group in details)
     for row, outline, row_rank in zip(rows.tolist(), outlines, rank[rows].tolist()):
         while due and due[0][0] < row_rank:
             _paint_details(image, details[due.pop(0)[1]], low)
-        fill(image, outline, colours[row], convex=True)
+        fill_convex(image, outline, colours[row])
     for _, group in due:
         _paint_details(image, details[group], low)
-    folds = _cloth_texture()
-    y, x = rng.integers(0, np.maximum(1, np.array(folds.shape[:2]) - image.shape[:2]))
-    texture = np.take(np.take(folds, np.arange(y, y + height), 0, mode='wrap'), np.arange(x, x + width), 1, mode='wrap') \
-        if max(height, width) > folds.shape[0] - max(x, y) else folds[y:y + height, x:x + width]
-    return Patch(cv2.multiply(image, texture, scale=1 / 128), (int(low[0]), int(low[1])))
+    texture = _cloth_texture(1 << max(10, int(2 * max(width, height) - 1).bit_length()))
+    y, x = rng.integers(0, np.array(texture.shape[:2]) - (height, width))
+    return Patch(cv2.multiply(image, texture[y:y + height, x:x + width], scale=1 / 128), (int(low[0]), int(low[1])))
 
 
 def _paint_details(image: np.ndarray, details: List[Detail], low: np.ndarray) -> None:
     for vertices, colour, part in details:
-        fill(image, fixed_point(vertices - low), (*np.clip(colour, 0, 255).tolist(), part), convex=False)
+        fill(image, fixed_point(vertices - low), (*colour, part))
 
 
-@lru_cache(maxsize=1)
-def _cloth_texture() -> np.ndarray:
+@lru_cache(maxsize=2)
+def _cloth_texture(side: int) -> np.ndarray:
     """Folds and fibre as a multiplier, 128 meaning 1; the last channel leaves the part alone."""
     rng = np.random.default_rng(7)
-    side = 1024
     texture = np.full((side, side), 128, dtype=np.float32)
     for cell, strength in ((40, 8), (14, 7), (2, 4)):
         grid = rng.standard_normal((side // cell + 1, side // cell + 1)).astype(np.float32)
@@ -128,14 +122,18 @@ def _paint_order(skeleton: Skeleton) -> np.ndarray:
         depth[:, L_SHANK + i] = (z[side + '_knee'] + z[side + '_ankle']) / 2 - 0.01
         depth[:, L_FOOT + i] = (z[side + '_ankle'] + z[side + '_toe']) / 2 - 0.02
     depth[:, SKIRT] = np.maximum(depth[:, L_THIGH], depth[:, R_THIGH]) + 0.01
-    # A skirt belongs under the shirt's hem and over the legs.
-    ranks = np.argsort(np.argsort(depth, axis=1, kind='stable'), axis=1, kind='stable')
-    for upper, lower, joint in ((L_UPPER, L_FORE, ('shoulder', 'elbow', 'wrist')), (L_THIGH, L_SHANK, ('hip', 'knee', 'ankle'))):
+    merged = []
+    for upper, lower, names in ((L_UPPER, L_FORE, ('shoulder', 'elbow', 'wrist')), (L_THIGH, L_SHANK, ('hip', 'knee', 'ankle'))):
         for i, (side, _) in enumerate(SIDES):
-            a, b, c = (joints[f'{side}_{name}'] for name in joint)
-            straight = ((b - a) * (c - b)).sum(1) > 0.35 * np.linalg.norm(b - a, axis=1) * np.linalg.norm(c - b, axis=1)
-            one = straight & (abs(ranks[:, upper + i] - ranks[:, lower + i]) == 1)
-            ranks[:, lower + i] = np.where(one, ranks[:, upper + i], ranks[:, lower + i])
+            a, b, c = (joints[f'{side}_{name}'] for name in names)
+            straight = ((b - a) * (c - b)).sum(1) > 0.45 * np.linalg.norm(b - a, axis=1) * np.linalg.norm(c - b, axis=1)
+            middle = (depth[:, upper + i] + depth[:, lower + i]) / 2
+            for group in (upper + i, lower + i):
+                depth[:, group] = np.where(straight, middle, depth[:, group])
+            merged.append((upper + i, lower + i, straight))
+    ranks = np.argsort(np.argsort(depth, axis=1, kind='stable'), axis=1, kind='stable')
+    for upper, lower, straight in merged:
+        ranks[:, lower] = np.where(straight, ranks[:, upper], ranks[:, lower])
     return ranks
 
 
@@ -148,26 +146,34 @@ def _sight(keypoints: np.ndarray, skeleton: Skeleton, clothing: Dict[str, np.nda
     in_sight = np.ones(pixels.shape[:2], dtype=bool)
     in_sight[:, :5] = facing > np.array([-0.08, 0.0, 0.0, -0.2, -0.2])
     in_sight[:, 3:5] &= ~clothing['long_hair'][:, None]
+    part = np.zeros(in_sight.shape, dtype=int)
     for n, patch in enumerate(patches):
         x, y = (np.rint(pixels[n]).astype(int) - patch.origin).T
-        part = patch.image[np.clip(y, 0, patch.image.shape[0] - 1), np.clip(x, 0, patch.image.shape[1] - 1), 3]
-        far = np.zeros(17, dtype=bool)
-        far[5:7] = keypoints[n, 5:7, 2] < skeleton.joints['neck'][n, 2] - 0.03
-        far[11:13] = keypoints[n, 11:13, 2] < -0.025
-        in_sight[n] &= _OWN[np.arange(17), part] & ~(far & np.isin(part, _FAR_HIDES))
+        height, width = patch.image.shape[:2]
+        part[n] = patch.image[np.minimum(y, height - 1), np.minimum(x, width - 1), 3]
+    behind = np.zeros(in_sight.shape, dtype=bool)
+    behind[:, 5:7] = keypoints[:, 5:7, 2] < skeleton.joints['neck'][:, None, 2] - 0.03
+    behind[:, 11:13] = keypoints[:, 11:13, 2] < -0.025
+    in_sight &= _OWN[np.arange(17), part] & ~(behind & ((part == TORSO) | (part == SKIRT)))
     return pixels, in_sight
 
 
 # ---------------------------------------------------------------- limbs
 
 def _between(a: np.ndarray, b: np.ndarray, share) -> np.ndarray:
-    return a + (b - a) * np.broadcast_to(share, (len(a),))[:, None]
+    return a + (b - a) * (share[:, None] if np.ndim(share) else share)
 
 
 def _ellipsoid(frame: np.ndarray, side, up, front) -> np.ndarray:
     """Semi-axes (N, 3, 3) along the axes of ``frame``."""
-    radii = np.stack([np.broadcast_to(r, (len(frame),)) for r in (side, up, front)], axis=1)
-    return frame * radii[:, None]
+    radii = np.empty((len(frame), 1, 3))
+    radii[:, 0, 0], radii[:, 0, 1], radii[:, 0, 2] = side, up, front
+    return frame * radii
+
+
+def _hem(frame: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """A flat end across a limb, whose axis is the frame's y."""
+    return _ellipsoid(frame, radius, 0.005, radius)
 
 
 def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) -> None:
@@ -182,8 +188,9 @@ def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
 
         shapes.add(hip, thigh, knee, calf, skin, parts[0], parts[0], 0, wear['upper_leg'] < 1)
         end = _between(hip, knee, wear['upper_leg'])
-        shapes.add(hip, thigh * np.sqrt(cloth), end, (thigh + (calf - thigh) * wear['upper_leg']) * cloth, trousers,
-                   parts[0], parts[0], 1)
+        shapes.add(hip, thigh * np.sqrt(cloth), end,
+                   _hem(frames[side + '_thigh'], (thigh + (calf - thigh) * wear['upper_leg']) * cloth), trousers, parts[0],
+                   parts[0], 1)
         bare = wear['lower_leg'] == 0
         belly = _between(knee, ankle, 0.3) + frames[side + '_shank'] @ np.array([0, 0, -0.008])
         shapes.add(knee, calf * 0.94, ankle, shin, skin, parts[1], parts[1], 0, bare)
@@ -191,7 +198,9 @@ def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         shapes.add(_between(knee, ankle, 0.72), shin * 1.12, ankle, shin * 1.15, np.full((len(hip), 3), 215.), parts[1],
                    parts[1], 1, bare & wear['socks'])
         hem = _between(knee, ankle, wear['lower_leg'])
-        shapes.add(knee, calf * cloth, hem, (calf + (shin - calf) * 0.75) * cloth, trousers, parts[1], parts[1], 1, ~bare)
+        shapes.add(knee, calf * cloth, hem, _hem(frames[side + '_shank'], (calf + (shin - calf) * 0.75) * cloth), trousers,
+                   parts[1], parts[1], 1, ~bare)
+        shapes.add(knee, calf * cloth, hip * 0.2 + knee * 0.8, calf * cloth, trousers, parts[1], parts[1], 1, ~bare)
         shapes.add(_between(knee, ankle, 0.85), shin, ankle, shin, skin, parts[1], parts[1], 0, ~bare)
 
         heel, toe = joints[side + '_heel'], joints[side + '_toe']
@@ -210,19 +219,21 @@ def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
     for i, (side, _) in enumerate(SIDES):
         shoulder, elbow, wrist = (joints[f'{side}_{n}'] for n in ('shoulder', 'elbow', 'wrist'))
         upper, lower = L_UPPER + i, L_FORE + i
-        deltoid, bend, thin = 0.034 * limb, 0.025 * limb, 0.0165 * limb
+        deltoid, bend, thin = 0.032 * limb, 0.0245 * limb, 0.0165 * limb
         shade = (1 + 0.9 * np.clip((shoulder + wrist)[:, 2] / 2, -0.2, 0.06))[:, None]
         skin, shirt = wear['skin'] * shade, wear['shirt'] * shade
 
         shapes.add(shoulder, deltoid, elbow, bend, skin, upper, upper, 0, wear['upper_sleeve'] < 1)
         end = _between(shoulder, elbow, wear['upper_sleeve'])
-        shapes.add(shoulder, deltoid * cloth * 1.06, end, (deltoid + (bend - deltoid) * wear['upper_sleeve']) * cloth * 1.12,
-                   shirt, upper, upper, 1, wear['upper_sleeve'] > 0)
+        cuff = (deltoid + (bend - deltoid) * wear['upper_sleeve']) * cloth * 1.12
+        shapes.add(shoulder, deltoid * (0.4 + 0.6 * cloth), end, np.where(
+            (wear['sleeve'] == 2)[:, None, None], _ellipsoid(frames[side + '_upper'], cuff, cuff, cuff),
+            _hem(frames[side + '_upper'], cuff)), shirt, upper, upper, 1, wear['upper_sleeve'] > 0)
         shapes.add(elbow, bend * 0.95, wrist, thin, skin, lower, lower, 0)
         muscle = _between(elbow, wrist, 0.25)
         shapes.add(muscle, bend * 1.02, wrist, thin * 0.95, skin, lower, lower, 0, wear['fore_sleeve'] == 0)
-        shapes.add(elbow, bend * cloth * 1.12, _between(elbow, wrist, wear['fore_sleeve']), thin * cloth * 1.25, shirt,
-                   lower, lower, 1, wear['fore_sleeve'] > 0)
+        shapes.add(elbow, bend * cloth * 1.12, _between(elbow, wrist, wear['fore_sleeve']),
+                   _hem(frames[side + '_fore'], thin * cloth * 1.25), shirt, lower, lower, 1, wear['fore_sleeve'] > 0)
 
         palm, fingers, thumb = (joints[f'{side}_{n}'] for n in ('palm', 'fingers', 'thumb'))
         frame = frames[side + '_hand']
@@ -232,14 +243,24 @@ def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         shapes.add(_between(wrist, palm, 0.5), 0.009, thumb, 0.0065, skin, lower, lower, 0)
         if side == 'l':
             band = wear['watch'] & (wear['fore_sleeve'] == 0)
-            shapes.add(_between(elbow, wrist, 0.88), thin * 1.15, _between(elbow, wrist, 0.95), thin * 1.15,
+            ring = _hem(frames['l_fore'], thin * 1.2)
+            shapes.add(_between(elbow, wrist, 0.86), ring, _between(elbow, wrist, 0.95), ring,
                        np.full((len(wrist), 3), 38.), lower, lower, 2, band)
             badge = wear['badge'] & (wear['upper_sleeve'] > 0.5)
-            shapes.add(_between(shoulder, elbow, 0.32), bend * cloth * 1.36, _between(shoulder, elbow, 0.42),
-                       bend * cloth * 1.32, wear['accent'] * shade, upper, upper, 2, badge)
+            ring = _hem(frames['l_upper'], 0.5 * (bend + deltoid) * cloth * 1.12)
+            shapes.add(_between(shoulder, elbow, 0.34), ring, _between(shoulder, elbow, 0.5), ring,
+                       wear['accent'] * shade, upper, upper, 2, badge)
 
 
 # ---------------------------------------------------------------- torso
+
+_TORSO_ITEMS = ('untucked', 'stripes', 'open_jacket', 'print', 'placket', 'vneck', 'pocket', 'back_print', 'belt', 'backpack',
+                'bag')
+_BUTTON = np.array([[30., 30., 30.], [235., 235., 235.]])
+_LEATHER = np.array([38., 46., 62.])
+_STRAP = np.linspace(0, 1, 7)[:-1]
+_EDGE = np.linspace(0, 1, 9)  # points along a patch's edge
+
 
 class _Torso:
     """Rings around the trunk, from hip (0) over waist (1) and chest (2) to shoulders (3), for shapes and surface details."""
@@ -263,28 +284,34 @@ class _Torso:
     def ring(self, i: int, grow: float = 1., up: float = 0.02) -> np.ndarray:
         return _ellipsoid(self.frames[i], self.widths[i] * grow, up, self.depths[i] * grow)
 
-    def patch(self, n: int, bottom: float, top: float, left: float, right: float):
-        """The visible part of a patch on figure n's trunk, between two ring numbers and two angles (radians, 0 in front,
-        pi/2 on the person's left): (vertices (V, 2) in px, how much it faces the camera), or None if out of sight."""
-        steps = max(2, int(4 * abs(right - left)) + 2)
-        ring = np.concatenate([np.full(steps, bottom), np.full(steps, top)])
-        angle = np.linspace(left, right, steps)
-        angle = np.concatenate([angle, angle[::-1]])
+    def patches(self, figure: np.ndarray, bottom: np.ndarray, top: np.ndarray, left: np.ndarray, right: np.ndarray):
+        """The parts in sight of D patches on the trunks.
+
+        Args:
+            figure: (D,) whose trunk.
+            bottom, top: (D,) ring numbers, with fractions.
+            left, right: (D,) angles in radians, 0 in front and pi/2 on the person's left.
+
+        Returns:
+            tuple: vertices (D, V, 2) in px; how much the patch faces the camera (D,), 0 to 1, and nan if it is out of sight.
+        """
+        ring = np.stack([bottom, top], axis=1)
         low = np.minimum(ring.astype(int), 2)
-        share = (ring - low)[:, None]
-        centre, side, front = (v[n, low] * (1 - share) + v[n, low + 1] * share
+        share = (ring - low)[..., None]
+        centre, side, front = (v[figure[:, None], low] * (1 - share) + v[figure[:, None], low + 1] * share
                                for v in (self._centre, self._side, self._front))
-        toward = np.arctan2(side[:, 2] / (side * side).sum(1), front[:, 2] / (front * front).sum(1))
-        middle = (left + right) / 2
-        turn = (middle - toward + np.pi) % (2 * np.pi) - np.pi + angle - middle
-        seen = np.clip(turn, -np.pi / 2, np.pi / 2)
-        if np.ptp(seen) < 0.12 * abs(right - left):
-            return None
-        angle = (toward + seen)[:, None]
-        points = centre + side * np.sin(angle) + front * np.cos(angle)
-        scale, distance = self.camera.scale[n], self.camera.distance[n]
-        pixels = points[:, :2] * np.array([1., -1.]) * (scale * distance / (distance - points[:, 2:]))
-        return pixels, float(np.cos(seen).mean())
+        toward = np.arctan2(side[..., 2] / (side * side).sum(2), front[..., 2] / (front * front).sum(2))
+        middle, half = ((left + right) / 2)[:, None], ((right - left) / 2)[:, None]
+        turn = (middle - toward + np.pi) % (2 * np.pi) - np.pi
+        start, stop = np.clip(turn - half, -np.pi / 2, np.pi / 2), np.clip(turn + half, -np.pi / 2, np.pi / 2)
+        seen = start[..., None] + (stop - start)[..., None] * _EDGE
+        angle = (toward[..., None] + seen)[..., None]
+        points = centre[:, :, None] + side[:, :, None] * np.sin(angle) + front[:, :, None] * np.cos(angle)
+        scale, distance = self.camera.scale[figure][:, None], self.camera.distance[figure][:, None]
+        points = np.concatenate([points[:, 0], points[:, 1, ::-1]], axis=1)
+        pixels = points[..., :2] * np.array([1., -1.]) * (scale * distance / (distance - points[..., 2]))[..., None]
+        facing = np.where((stop - start).mean(1) > 0.02, np.cos(seen).mean((1, 2)), np.nan)
+        return pixels, facing
 
 
 def _add_torso(shapes: ShapeList, torso: _Torso, skeleton: Skeleton, build: Dict, wear: Dict) -> None:
@@ -327,50 +354,56 @@ def _add_torso(shapes: ShapeList, torso: _Torso, skeleton: Skeleton, build: Dict
                wear['accent'] * 0.8, PACK, PACK, 0, wear['backpack'])
 
 
-def _torso_details(torso: _Torso, wear: Dict, light: Light) -> List[Dict[int, List[Detail]]]:
+def _torso_details(torso: _Torso, wear: Dict) -> List[Dict[int, List[Detail]]]:
     """Front, back, left and right of the clothes."""
-    everyone = []
+    patches: List[tuple] = []
+    colours: List[np.ndarray] = []
+    around = 2 * np.pi
     for n in range(len(wear['shirt'])):
-        details: List[Detail] = []
 
         def put(colour, *where):
-            patch = torso.patch(n, *where)
-            if patch is not None:
-                details.append(Detail(patch[0], np.asarray(colour) * (0.68 + 0.32 * patch[1]), TORSO))
+            patches.append((n, *where))
+            colours.append(colour)
 
+        has = {name: wear[name][n] for name in _TORSO_ITEMS}
         shirt, accent, skin = wear['shirt'][n], wear['accent'][n], wear['skin'][n]
         contrast = shirt * 0.6 if shirt.mean() > 90 else shirt * 1.35 + 25
-        hem = 0.1 if wear['untucked'][n] else 0.65
-        if wear['stripes'][n]:
+        hem = 0.1 if has['untucked'] else 0.65
+        if has['stripes']:
             for ring in np.arange(hem + 0.15, 2.75, 0.34):
-                put(accent, ring, ring + 0.15, -np.pi, np.pi)
-        if wear['open_jacket'][n]:
+                put(accent, ring, ring + 0.15, -around, around)
+        if has['open_jacket']:
             put(accent, hem, 2.95, -0.42, 0.42)
-        elif wear['print'][n]:
+        elif has['print']:
             put(accent, 1.55, 2.35, -0.55, 0.55)
-        elif wear['placket'][n]:
+        elif has['placket']:
             put(contrast, hem, 3, -0.05, 0.05)
             for ring in np.arange(hem + 0.2, 2.9, 0.42):
-                put((235, 235, 235) if contrast.mean() < 128 else (30, 30, 30), ring, ring + 0.07, -0.04, 0.04)
-        if wear['vneck'][n]:
+                put(_BUTTON[int(contrast.mean() < 128)], ring, ring + 0.07, -0.04, 0.04)
+        if has['vneck']:
             put(skin * 0.93, 2.62, 3.0, -0.34, 0.34)
-        if wear['pocket'][n]:
+        if has['pocket']:
             put(contrast, 1.95, 2.32, 0.40, 0.82)
-        if wear['back_print'][n]:
+        if has['back_print']:
             put(accent, 1.9, 2.5, np.pi - 0.6, np.pi + 0.6)
-        put(contrast, 0.9, 2.6, np.pi - 0.03, np.pi + 0.03)  # the back's seam
-        if wear['belt'][n] and not wear['untucked'][n]:
-            put((35, 40, 48), 0.5, 0.64, -np.pi, np.pi)
-        if wear['backpack'][n]:
+        put(shirt * 0.8, 0.9, 2.6, np.pi - 0.03, np.pi + 0.03)  # the back's seam
+        if has['belt'] and not has['untucked']:
+            put(_LEATHER, 0.5, 0.64, -around, around)
+        if has['backpack']:
             for angle in (-0.75, 0.75):
                 put(accent * 0.7, 1.5, 3, angle - 0.13, angle + 0.13)
-        if wear['bag'][n]:
-            for start in np.linspace(0, 1, 7)[:-1]:  # from the right shoulder to the left hip, in front and behind
-                ring = 2.95 - 2.6 * start
-                for front in (0, np.pi):
-                    angle = front + (-0.7 + 1.5 * start) * (1 if front == 0 else -1)
-                    put((40, 52, 70), ring - 0.45, ring, angle - 0.08, angle + 0.12)
-        everyone.append({TORSO: details})
+        if has['bag']:
+            for ring, angle in zip(2.95 - 2.6 * _STRAP, -0.7 + 1.5 * _STRAP):  # right shoulder to left hip
+                put(_LEATHER, ring - 0.45, ring, angle - 0.08, angle + 0.12)
+                put(_LEATHER, ring - 0.45, ring, np.pi - angle - 0.12, np.pi - angle + 0.08)
+
+    figure, *where = np.array(patches).T
+    figure = figure.astype(int)
+    vertices, facing = torso.patches(figure, *where)
+    colours = np.clip(np.array(colours) * (0.68 + 0.32 * facing[:, None]), 0, 255)
+    everyone = [{TORSO: []} for _ in wear['shirt']]
+    for i in np.flatnonzero(~np.isnan(facing)).tolist():
+        everyone[figure[i]][TORSO].append(Detail(vertices[i], colours[i].tolist(), TORSO))
     return everyone
 
 
@@ -415,24 +448,29 @@ def _face_level(share: float) -> np.ndarray:
     return points / np.linalg.norm(points, axis=1, keepdims=True)
 
 
-# name: (outline on the unit sphere, distance in head radii)
+# In painting order: name: (outline on the unit sphere, distance in head radii, how much it must face the camera).
 _FEATURES = dict(
-    face=(_FACE, 1.0), face2=(_face_level(0.8), 1.0), face3=(_face_level(0.5), 1.0),
+    face=(_FACE, 1.0, 0.02), face2=(_face_level(0.8), 1.0, 0.02), face3=(_face_level(0.5), 1.0, 0.02),
     beard=(_line((-86, -20), (-70, -22), (-42, -34), (-22, -24), (22, -24), (42, -34), (70, -22), (86, -20), (92, -50),
-                 (60, -76), (0, -80), (-60, -76), (-92, -50)), 1.02),
-    l_ear=(_ring(95, -6, 11, 17), 1.06), r_ear=(_ring(-95, -6, 11, 17), 1.06),
-    l_eye=(_ring(23, 6, 10, 6), 1.0), r_eye=(_ring(-23, 6, 10, 6), 1.0),
-    l_iris=(_ring(23, 6, 4.5, 5.5), 1.01), r_iris=(_ring(-23, 6, 4.5, 5.5), 1.01),
-    l_brow=(_line((12, 17), (34, 18), (34, 22), (12, 22)), 1.0), r_brow=(_line((-12, 17), (-34, 18), (-34, 22), (-12, 22)), 1.0),
-    nose=(_line((-3, 8), (3, 8), (10, -17), (0, -21), (-10, -17)), 1.08), tip=(_ring(0, -12, 5, 5, 8), 1.14),
-    mouth=(_line((-17, -37), (0, -35), (17, -37), (8, -43), (-8, -43)), 1.0),
-    l_lens=(_ring(24, 5, 15, 11), 1.05), r_lens=(_ring(-24, 5, 15, 11), 1.05),
-    bridge=(_line((-10, 7), (10, 7), (10, 10), (-10, 10)), 1.06),
-    cap=(np.concatenate([direction(np.linspace(-180, 162, 20), np.full(20, 26.))]), 1.13),
-    brim=(np.concatenate([_line((-55, 24), (-28, 26), (0, 28), (28, 26), (55, 24)), 1.55 * _line((32, 12), (0, 14), (-32, 12))]),
-          1.1))
-_FEATURE_POINTS = np.concatenate([outline * reach for outline, reach in _FEATURES.values()])
-_FEATURE_ENDS = np.cumsum([len(outline) for outline, _ in _FEATURES.values()])
+                 (60, -76), (0, -80), (-60, -76), (-92, -50)), 1.02, 0.02),
+    l_ear=(_ring(95, -6, 11, 17), 1.06, 0.35), r_ear=(_ring(-95, -6, 11, 17), 1.06, 0.35),
+    l_brow=(_line((12, 17), (34, 18), (34, 22), (12, 22)), 1.0, 0.15),
+    r_brow=(_line((-12, 17), (-34, 18), (-34, 22), (-12, 22)), 1.0, 0.15),
+    l_eye=(_ring(23, 6, 10, 6), 1.0, 0.2), r_eye=(_ring(-23, 6, 10, 6), 1.0, 0.2),
+    l_iris=(_ring(23, 6, 4.5, 5.5), 1.01, 0.2), r_iris=(_ring(-23, 6, 4.5, 5.5), 1.01, 0.2),
+    l_lens=(_ring(24, 5, 15, 11), 1.05, 0.25), r_lens=(_ring(-24, 5, 15, 11), 1.05, 0.25),
+    bridge=(_line((-10, 7), (10, 7), (10, 10), (-10, 10)), 1.06, 0.2),
+    nose=(_line((-3, 8), (3, 8), (10, -17), (0, -21), (-10, -17)), 1.08, 0.1),
+    tip=(_ring(0, -12, 5, 5, 8), 1.14, 0.1),
+    mouth=(_line((-17, -37), (0, -35), (17, -37), (8, -43), (-8, -43)), 1.0, 0.1),
+    cap=(direction(np.linspace(-180, 162, 20), np.full(20, 26.)), 1.13, 0.02),
+    brim=(np.concatenate([_line((-55, 24), (-28, 26), (0, 28), (28, 26), (55, 24)),
+                          1.55 * _line((32, 12), (0, 14), (-32, 12))]), 1.1, 0.1))
+_FEATURE_POINTS = np.concatenate([outline * reach for outline, reach, _ in _FEATURES.values()])
+_FEATURE_ENDS = np.cumsum([len(outline) for outline, _, _ in _FEATURES.values()])
+_FEATURE_STARTS = np.concatenate([[0], _FEATURE_ENDS[:-1]])
+_EYE, _IRIS, _LENS = np.array([[225., 228., 230.], [35., 40., 48.], [38., 36., 34.]])
+_LIPS = np.array([0.62, 0.55, 0.80])  # of the skin's blue, green and red
 
 
 def _towards_camera(skeleton: Skeleton) -> np.ndarray:
@@ -441,48 +479,62 @@ def _towards_camera(skeleton: Skeleton) -> np.ndarray:
     return toward / np.linalg.norm(toward, axis=1, keepdims=True)
 
 
+def _clip_to_sight(unit: np.ndarray, facing: np.ndarray) -> np.ndarray:
+    """Cut the features at the rim between the heads' near and far sides.
+
+    A vertex on the far side moves to where its line to the feature's middle (or to the feature's nearest vertex, where the middle
+    is out of sight itself) meets the rim.
+
+    Args:
+        unit: Vertices of all features on the unit sphere, (F, 3).
+        facing: Their cosine towards the camera, (N, F, 1).
+
+    Returns:
+        np.ndarray: (N, F, 3).
+    """
+    clipped = np.repeat(unit[None], len(facing), axis=0)
+    for start, end in zip(_FEATURE_STARTS, _FEATURE_ENDS):
+        here = facing[:, start:end]
+        if here.min() >= 0:
+            continue
+        best = here.argmax(1)[:, 0]
+        pivot, pivot_facing = unit[start:end][best], here[np.arange(len(best)), best]
+        middle, middle_facing = unit[start:end].mean(0), here.mean(1)
+        inner = middle_facing > 0.05
+        pivot, pivot_facing = np.where(inner, middle, pivot)[:, None], np.where(inner, middle_facing, pivot_facing)[:, None]
+        share = np.where((here < 0) & (pivot_facing > 0), here / np.minimum(here - pivot_facing, -1e-6), 0)
+        points = unit[start:end] + share * (pivot - unit[start:end])
+        clipped[:, start:end] = points / np.linalg.norm(points, axis=2, keepdims=True)
+    return clipped
+
+
 def _head_details(skeleton: Skeleton, wear: Dict, camera: Camera, light: Light) -> List[Dict[int, List[Detail]]]:
     """Faces, ears, beards, glasses and caps, as far as they are on the camera's side of the head."""
     toward = _towards_camera(skeleton)[:, None]
     reach = np.linalg.norm(_FEATURE_POINTS, axis=1)[:, None]
     unit = _FEATURE_POINTS / reach
     facing = (unit * toward).sum(2, keepdims=True)
-    rim = unit - facing * toward
-    rim = rim / np.maximum(np.linalg.norm(rim, axis=2, keepdims=True), 1e-6)
-    points = np.where(facing < 0, rim, unit) * reach
+    points = _clip_to_sight(unit, facing) * reach
     points = np.einsum('nij,nj,nkj->nki', skeleton.frames['head'], skeleton.head_radii, points)
     pixels = camera.project(points + skeleton.joints['head'][:, None])
 
-    everyone = []
-    for n in range(len(pixels)):
-        outlines = dict(zip(_FEATURES, np.split(pixels[n], _FEATURE_ENDS[:-1])))
-        sides = dict(zip(_FEATURES, np.split(facing[n, :, 0], _FEATURE_ENDS[:-1])))
-        details: List[Detail] = []
-
-        def put(name, colour, threshold=0.02):
-            if sides[name].max() > threshold:
-                details.append(Detail(outlines[name], np.asarray(colour, dtype=float), HEAD))
-
-        skin, hair = wear['skin'][n], wear['hair'][n]
-        for name, brightness in zip(('face', 'face2', 'face3'), light.levels):
-            put(name, skin * (0.12 + 0.88 * brightness))
-        if wear['beard'][n]:
-            put('beard', hair * 0.9)
-        for side in ('l', 'r'):
-            if not wear['long_hair'][n]:
-                put(side + '_ear', skin * 0.9, 0.35)
-            put(side + '_brow', np.minimum(hair * 0.7, skin * 0.6), 0.15)
-            put(side + '_eye', (225, 228, 230), 0.2)
-            put(side + '_iris', (35, 40, 48), 0.2)
-            if wear['glasses'][n]:
-                put(side + '_lens', (38, 36, 34), 0.25)
-        if wear['glasses'][n]:
-            put('bridge', (38, 36, 34), 0.2)
-        put('nose', skin * 0.84, 0.1)
-        put('tip', skin * 1.06, 0.1)
-        put('mouth', skin * np.array([0.62, 0.55, 0.80]), 0.1)
-        if wear['cap'][n]:
-            put('cap', wear['accent'][n])
-            put('brim', wear['accent'][n] * 0.75, 0.1)
-        everyone.append({HEAD: details})
-    return everyone
+    facing = np.maximum.reduceat(facing[..., 0], _FEATURE_STARTS, axis=1)
+    skin, hair, accent = wear['skin'], wear['hair'], wear['accent']
+    tones = skin[:, None] * (0.12 + 0.88 * np.asarray(light.levels))[:, None]
+    colours = np.empty((len(pixels), len(_FEATURES), 3))
+    for name, colour in dict(
+            face=tones[:, 0], face2=tones[:, 1], face3=tones[:, 2], beard=hair * 0.9, ear=skin * 0.9,
+            brow=np.minimum(hair * 0.7, skin * 0.6), eye=_EYE, iris=_IRIS, nose=skin * 0.84, tip=skin * 1.06,
+            mouth=skin * _LIPS, lens=_LENS, bridge=_LENS, cap=accent, brim=accent * 0.75).items():
+        for column, feature in enumerate(_FEATURES):
+            if name in (feature, feature[2:]):
+                colours[:, column] = colour
+    shown = facing > np.array([least for _, _, least in _FEATURES.values()])
+    for column, feature in enumerate(_FEATURES):
+        for name, item in (('ear', ~wear['long_hair']), ('beard', wear['beard']), ('lens', wear['glasses']),
+                           ('bridge', wear['glasses']), ('cap', wear['cap']), ('brim', wear['cap'])):
+            if name in (feature, feature[2:]):
+                shown[:, column] &= item
+    colours = np.clip(colours, 0, 255).tolist()
+    return [{HEAD: [Detail(pixels[n, _FEATURE_STARTS[i]:_FEATURE_ENDS[i]], colours[n][i], HEAD) for i in np.flatnonzero(shown[n])]}
+            for n in range(len(pixels))]

@@ -16,7 +16,7 @@ from .scene import PRESETS, crowding, render_scene
 
 MANIFEST = 'synth_crowd.json'
 # Part of a data set's identity: raise it whenever the same arguments give other pictures.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 _SPLITS = ('train2017', 'val2017')
 
 
@@ -72,19 +72,18 @@ def make_synth_crowd(out_dir: Union[str, Path], preset: str, num_train: int, num
 
 def _claim(out_dir: Path, arguments: Dict, overwrite: bool) -> Dict:
     """The folder's manifest: a finished one of the same arguments, or a new one without statistics."""
-    manifest = dict(arguments=arguments)
     if (out_dir / MANIFEST).is_file():
         found = json.loads((out_dir / MANIFEST).read_text())
         if found['arguments'] == arguments and not overwrite:
-            manifest = found
-        elif not overwrite:
+            return found
+        if not overwrite:
             raise FileExistsError(f'{out_dir} holds a SynthCrowd data set made with {found["arguments"]}, not {arguments}; '
                                   'choose another folder, or overwrite it')
-        else:
-            for name in (*_SPLITS, 'annotations'):
-                shutil.rmtree(out_dir / name, ignore_errors=True)
+        for name in (*_SPLITS, 'annotations'):
+            shutil.rmtree(out_dir / name, ignore_errors=True)
     elif out_dir.exists() and any(out_dir.iterdir()):
         raise FileExistsError(f'{out_dir} is not empty and is no SynthCrowd data set; choose another folder')
+    manifest = dict(arguments=arguments)
     _write_json(out_dir / MANIFEST, manifest)
     return manifest
 
@@ -92,8 +91,13 @@ def _claim(out_dir: Path, arguments: Dict, overwrite: bool) -> Dict:
 def _run(job, num: int, workers: int, title: str, progress: bool) -> List[Tuple[str, List[Dict]]]:
     if workers == 1:
         return list(track(map(job, range(num)), title, num, disable=not progress))
-    with multiprocessing.Pool(min(workers, num), cv2.setNumThreads, (1,)) as pool:
-        return list(track(pool.imap(job, range(num), chunksize=4), title, num, disable=not progress))
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # here, not in the workers: a forked process cannot use or stop OpenCV's threads
+    try:
+        with multiprocessing.Pool(min(workers, num)) as pool:
+            return list(track(pool.imap(job, range(num), chunksize=4), title, num, disable=not progress))
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _write_picture(folder: Path, preset: str, seed: int, split: int, size: int, index: int) -> Tuple[str, List[Dict]]:

@@ -1,80 +1,127 @@
 """Distractors: things that are not people, some of them with a person's colours, limb shapes or clothes."""
+from typing import List, NamedTuple, Tuple, Union
+
 import cv2
 import numpy as np
 
-from .shapes import Camera, Light, Patch, ShapeList, fill, fixed_point
+from .shapes import Camera, Light, Patch, ShapeList, fill_convex, fixed_point
 
 _THING = 255  # any non-zero value marks the object's pixels
 _SKINS = np.array([[84, 120, 170], [150, 186, 228], [50, 70, 105]], dtype=float)
-KINDS = ('pole', 'box', 'ball', 'bush', 'limb', 'shirt', 'tree', 'panel', 'bottle')
-_ODDS = np.array([.14, .14, .08, .14, .18, .10, .08, .08, .06])
 
 
-def paint_object(rng: np.random.Generator, light: Light, size_px: float) -> Patch:
-    """Paint one random object, ``size_px`` px long, around its own origin."""
-    kind = KINDS[rng.choice(len(KINDS), p=_ODDS)]
-    shapes = ShapeList(Camera(np.array([50.]), np.array([size_px])))
-    colour = np.clip(rng.uniform(30, 220) * rng.uniform(0.45, 1.15, 3), 5, 250)
-    tilt = rng.normal(0, 0.12)
-
-    def solid(a, size_a, b, size_b, tint=colour, layer=0):
-        turned = []
-        for x, y in (a, b):
-            turned.append(np.array([[x * np.cos(tilt) - y * np.sin(tilt), x * np.sin(tilt) + y * np.cos(tilt), 0.]]))
-        axes = [np.full(1, s) if np.ndim(s) == 0 else np.diag([*s, 0.01])[None] for s in (size_a, size_b)]
-        shapes.add(turned[0], axes[0], turned[1], axes[1], np.asarray(tint)[None], _THING, 0, layer)
-
-    if kind == 'pole':
-        thick = rng.uniform(0.012, 0.035)
-        solid((0, -0.5), thick, (0, 0.5), thick)
-        if rng.random() < 0.5:
-            solid((0, 0.5), (0.10, 0.07), (0, 0.5), (0.10, 0.07), colour[::-1], 1)
-    elif kind in ('box', 'panel'):
-        return _paint_box(rng, size_px * (0.5 if kind == 'box' else 0.8), colour, light)
-    elif kind == 'ball':
-        solid((0, 0), 0.14, (0, 0), 0.14)
-    elif kind == 'bush':
-        green = np.array([rng.uniform(20, 70), rng.uniform(70, 150), rng.uniform(30, 100)])
-        for _ in range(26):
-            x, y = rng.normal(0, 0.13, 2)
-            tilt = rng.uniform(-np.pi, np.pi)
-            solid((x, y), (0.03, 0.07), (x, y), (0.03, 0.07), green * rng.uniform(0.6, 1.3))
-    elif kind == 'limb':  # one or two jointed segments in skin or cloth colours
-        tilt = rng.uniform(-np.pi, np.pi)
-        skin = _SKINS[rng.integers(len(_SKINS))] * rng.uniform(0.85, 1.1)
-        thick = rng.uniform(0.03, 0.05)
-        bend = rng.uniform(-1.2, 1.2)
-        end = 0.3 * np.sin(bend), 0.3 * np.cos(bend)
-        solid((0, -0.3), thick, (0, 0), thick * 0.8, colour if rng.random() < 0.6 else skin)
-        solid((0, 0), thick * 0.8, end, thick * 0.6, skin)
-    elif kind == 'shirt':  # clothes without anybody in them
-        solid((0, -0.13), (0.095, 0.02), (0, 0.05), (0.10, 0.04))
-        solid((0, 0.05), (0.10, 0.04), (0, 0.12), (0.085, 0.02))
-        for sign in (-1, 1):
-            solid((sign * 0.10, 0.10), 0.03, (sign * 0.15, -0.04), 0.03)
-    elif kind == 'tree':
-        solid((0, -0.55), 0.05, (0, 0.1), 0.035, np.array([45, 70, 95]) * rng.uniform(0.6, 1.3))
-        for _ in range(14):
-            x, y = rng.normal(0, 0.12), rng.normal(0.3, 0.12)
-            solid((x, y), 0.09, (x, y), 0.09, np.array([40, 110, 60]) * rng.uniform(0.6, 1.3), 1)
-    elif kind == 'bottle':
-        solid((0, -0.15), 0.045, (0, 0.05), 0.045)
-        solid((0, 0.05), 0.04, (0, 0.16), 0.015)
-        solid((0, 0.16), 0.018, (0, 0.19), 0.018, colour * 0.5, 1)
-
-    index, vertices, colours = shapes.outlines(light, np.array([3]))
-    layer = np.array([key[2] for key in shapes.keys])[index[:, 1]]
-    order = np.lexsort((index[:, 2], index[:, 1], layer)) if kind in ('bush', 'tree') else np.lexsort(
-        (index[:, 1], index[:, 2], layer))
-    low = np.floor(vertices.reshape(-1, 2).min(0)).astype(int) - 1
-    width, height = np.ceil(vertices.reshape(-1, 2).max(0)).astype(int) + 2 - low
-    image = np.zeros((height, width, 4), dtype=np.uint8)
-    for outline, tint in zip(fixed_point(vertices[order] - low), colours[order].tolist()):
-        fill(image, outline, (*tint, _THING), convex=True)
-    return Patch(image, (int(low[0]), int(low[1])))
+class Solid(NamedTuple):
+    """The hull of two ellipses, in lengths of the object: centres (x, y up), semi-axes (x, y), BGR, later layers on top."""
+    a: Tuple[float, float]
+    axes_a: Tuple[float, float]
+    b: Tuple[float, float]
+    axes_b: Tuple[float, float]
+    colour: np.ndarray
+    layer: int = 0
 
 
-def _paint_box(rng: np.random.Generator, size_px: float, colour: np.ndarray, light: Light) -> Patch:
+def _round(a, radius_a: float, b, radius_b: float, colour: np.ndarray, layer: int = 0) -> Solid:
+    return Solid(a, (radius_a, radius_a), b, (radius_b, radius_b), colour, layer)
+
+
+def _blob(centre, axes, colour: np.ndarray, layer: int = 0) -> Solid:
+    return Solid(centre, axes, centre, axes, colour, layer)
+
+
+def _pole(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
+    thick = rng.uniform(0.012, 0.035)
+    solids = [_round((0, -0.5), thick, (0, 0.5), thick, colour)]
+    if rng.random() < 0.5:
+        solids.append(_blob((0, 0.5), (0.10, 0.07), colour[::-1], 1))
+    return solids
+
+
+def _ball(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
+    return [_blob((0, 0), (0.14, 0.14), colour)]
+
+
+def _bush(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
+    green = np.array([rng.uniform(20, 70), rng.uniform(70, 150), rng.uniform(30, 100)])
+    return [_blob(place, axes, green * tone, layer) for layer, (place, axes, tone) in enumerate(zip(
+        rng.normal(0, 0.12, (18, 2)), rng.uniform(0.03, 0.085, (18, 2)), rng.uniform(0.6, 1.3, 18)))]
+
+
+def _tree(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
+    trunk = _round((0, -0.55), 0.05, (0, 0.1), 0.035, np.array([45, 70, 95]) * rng.uniform(0.6, 1.3))
+    green = np.array([40, 110, 60])
+    return [trunk] + [_blob(place, (0.09, 0.08), green * tone, 1 + layer) for layer, (place, tone) in enumerate(zip(
+        rng.normal((0, 0.3), 0.12, (14, 2)), rng.uniform(0.6, 1.3, 14)))]
+
+
+def _limb(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
+    """Two jointed segments, in the colours of an arm or a leg."""
+    skin = _SKINS[rng.integers(len(_SKINS))] * rng.uniform(0.85, 1.1)
+    thick, first, bend = rng.uniform(0.03, 0.05), rng.uniform(-np.pi, np.pi), rng.uniform(-1.2, 1.2)
+    start = 0.3 * np.sin(first), 0.3 * np.cos(first)
+    end = -0.3 * np.sin(first + bend), -0.3 * np.cos(first + bend)
+    return [_round(start, thick, (0, 0), thick * 0.8, colour if rng.random() < 0.6 else skin),
+            _round((0, 0), thick * 0.8, end, thick * 0.6, skin)]
+
+
+def _shirt(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
+    """Clothes without anybody in them."""
+    return [Solid((0, -0.13), (0.095, 0.02), (0, 0.05), (0.10, 0.04), colour),
+            Solid((0, 0.05), (0.10, 0.04), (0, 0.12), (0.085, 0.02), colour)] + [
+                _round((sign * 0.10, 0.10), 0.03, (sign * 0.15, -0.04), 0.03, colour) for sign in (-1, 1)]
+
+
+def _bottle(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
+    return [_round((0, -0.15), 0.045, (0, 0.05), 0.045, colour), _round((0, 0.05), 0.04, (0, 0.16), 0.015, colour),
+            _round((0, 0.16), 0.018, (0, 0.19), 0.018, colour * 0.5, 1)]
+
+
+_KINDS = (_pole, _ball, _bush, _tree, _limb, _shirt, _bottle)
+_ODDS = (.15, .08, .14, .09, .19, .11, .06)  # the rest are boxes
+
+
+def paint_objects(rng: np.random.Generator, light: Light, sizes: np.ndarray) -> List[Patch]:
+    """Paint random objects, each about its entry of ``sizes`` (in px) long, around their own origins."""
+    patches: List[Union[Patch, None]] = []
+    solids: List[Solid] = []
+    owners: List[int] = []
+    for i, size in enumerate(sizes):
+        colour = np.clip(rng.uniform(30, 220) * rng.uniform(0.45, 1.15, 3), 5, 250)
+        kind = rng.choice(len(_KINDS) + 1, p=[*_ODDS, 1 - sum(_ODDS)])
+        if kind == len(_KINDS):
+            patches.append(_paint_box(rng, size * rng.uniform(0.5, 0.9), colour))
+        else:
+            patches.append(None)
+            made = _KINDS[kind](rng, colour)
+            solids += made
+            owners += [i] * len(made)
+    if not solids:
+        return patches
+
+    # Every solid is a figure of one shape here, so that all objects are outlined at once.
+    owner = np.array(owners)
+    tilt = rng.normal(0, 0.12, len(sizes))[owner]
+    turn = np.zeros((len(solids), 3, 3))
+    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(tilt)
+    turn[:, 1, 0], turn[:, 0, 1] = np.sin(tilt), -np.sin(tilt)
+    shapes = ShapeList(Camera(np.full(len(solids), 50.), sizes[owner]))
+    a, axes_a, b, axes_b, colours, layer = (np.array(v, dtype=float) for v in zip(*solids))
+    ends = [(turn[:, :, :2] * centre[:, None]).sum(2) for centre in (a, b)]
+    spread_a, spread_b = (turn[:, :, :2] * axes[:, None] for axes in (axes_a, axes_b))
+    shapes.add(ends[0], spread_a, ends[1], spread_b, colours, _THING, 0)
+    index, vertices, colours = shapes.outlines(light, np.full(len(solids), 3))
+    order = np.lexsort((index[:, 0], index[:, 2], layer[index[:, 0]], owner[index[:, 0]]))
+    vertices, colours, owner = vertices[order], colours[order].tolist(), owner[index[order, 0]]
+    for i in np.unique(owner).tolist():
+        first, last = np.searchsorted(owner, [i, i + 1])
+        x, y, width, height = cv2.boundingRect(vertices[first:last].reshape(-1, 2))
+        image = np.zeros((height + 3, width + 3, 4), dtype=np.uint8)
+        for outline, tint in zip(fixed_point(vertices[first:last] - (x - 1, y - 1)), colours[first:last]):
+            fill_convex(image, outline, (*tint, _THING))
+        patches[i] = Patch(image, (x - 1, y - 1))
+    return patches
+
+
+def _paint_box(rng: np.random.Generator, size_px: float, colour: np.ndarray) -> Patch:
     """A crate or a sign: a front, a side and some print."""
     width, height = np.maximum(8, size_px * rng.uniform(0.3, 1.0, 2)).astype(int)
     depth = int(width * rng.uniform(0.1, 0.4))

@@ -17,12 +17,14 @@ def _noise_bank(size: int) -> np.ndarray:
 
 def _tone(rng: np.random.Generator) -> np.ndarray:
     """A background colour: mostly muted, now and then a person's own colours."""
-    return np.clip(rng.uniform(40, 225) * rng.uniform(0.65, 1.2, 3), 5, 250)
+    return np.clip(rng.uniform(60, 240) * rng.uniform(0.7, 1.15, 3), 5, 250)
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int, smooth: bool = True) -> np.ndarray:
     """Colour noise of ``cells`` cells across."""
-    grid = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+    spread = rng.uniform(10, 60)
+    grid = _tone(rng) + spread * rng.standard_normal((cells, cells, 1)) + 0.4 * spread * rng.standard_normal((cells, cells, 3))
+    grid = np.clip(grid, 0, 255).astype(np.uint8)
     return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST)
 
 
@@ -79,11 +81,10 @@ def sample_background(rng: np.random.Generator, size: int) -> np.ndarray:
         horizon = int(size * rng.uniform(0.3, 0.8))
         floor = _SURFACES[rng.integers(len(_SURFACES))](rng, size)
         squeeze = rng.uniform(0, 0.4) * size  # the floor recedes
+        depth = size - horizon
         corners = np.float32([[squeeze, 0], [size - squeeze, 0], [size, size], [0, size]])
-        target = np.float32([[0, horizon], [size, horizon], [size, size], [0, size]])
-        warp = cv2.getPerspectiveTransform(corners, target)
-        floor = cv2.warpPerspective(floor, warp, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        image[horizon:] = floor[horizon:]
+        target = np.float32([[0, 0], [size, 0], [size, depth], [0, depth]])
+        image[horizon:] = cv2.warpPerspective(floor, cv2.getPerspectiveTransform(corners, target), (size, depth))
     fine = _clouds(rng, size, int(rng.integers(size // 8, size // 2)), smooth=False)
     coarse = _clouds(rng, size, int(rng.integers(3, 10)))
     share = rng.uniform(0.04, 0.16, 2)
@@ -106,7 +107,7 @@ def cast_shadows(rng: np.random.Generator, background: np.ndarray, feet: Sequenc
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Uneven light, lens blur, exposure, white balance and sensor noise. Pixels do not move."""
     size = image.shape[0]
-    corners = rng.uniform(72, 150, (2, 2)).astype(np.float32)
+    corners = rng.uniform(88, 150, (2, 2)).astype(np.float32)
     light = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
     image = cv2.multiply(image, cv2.merge([light] * 3), scale=1 / 118)
     blur = rng.gamma(2.0, 0.22) * size / 256
@@ -118,7 +119,7 @@ def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     elif blur > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), min(blur, 1.3 * size / 256))
     level = np.arange(256) / 255.0
-    gamma, gain = rng.uniform(0.75, 1.35), rng.uniform(0.8, 1.2) * rng.uniform(0.93, 1.07, 3)
+    gamma, gain = rng.uniform(0.65, 1.2), rng.uniform(0.85, 1.2) * rng.uniform(0.93, 1.07, 3)
     table = np.clip(255 * (level ** gamma)[:, None] * gain + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
     image = cv2.LUT(image, table[:, None])
     bank = _noise_bank(size)

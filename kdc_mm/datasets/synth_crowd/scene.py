@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 from .body import pose_skeleton, sample_builds
 from .clothing import sample_clothing
 from .figure import Figures, paint_figures
-from .objects import paint_object
+from .objects import paint_objects
 from .picture import cast_shadows, photograph, sample_background
 from .pose import sample_poses
 from .shapes import Camera, Patch, sample_light
@@ -41,15 +41,16 @@ class Preset:
 
 PRESETS = dict(
     easy=Preset((1, 4), (0.22, 0.92), (-0.25, 0.15), 0.0),
-    crowd=Preset((4, 12), (0.24, 0.80), (0.28, 0.68), 0.3),
-    occluded=Preset((2, 3), (0.40, 0.95), (0.58, 0.85), 0.5))
+    crowd=Preset((4, 12), (0.24, 0.80), (0.26, 0.60), 0.3),
+    occluded=Preset((2, 3), (0.40, 0.95), (0.54, 0.80), 0.5))
 
 
 def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """IoU of ``box`` (..., 4) with ``boxes`` (..., 4), both as x0, y0, x1, y1."""
     low, high = np.maximum(box[..., :2], boxes[..., :2]), np.minimum(box[..., 2:], boxes[..., 2:])
-    inside = np.maximum(high - low, 0).prod(-1)
-    areas = (box[..., 2:] - box[..., :2]).prod(-1) + (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    inside = np.maximum(high - low, 0)
+    inside = inside[..., 0] * inside[..., 1]
+    areas = sum((b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]) for b in (box, boxes))
     return inside / np.maximum(areas - inside, 1e-9)
 
 
@@ -147,10 +148,17 @@ def _place(rng, preset: Preset, figures: Figures, stature: np.ndarray, size: int
         trial = np.stack([x, y, x + width[n], y + height[n]], axis=1)
         best = 0
         if n:
-            nearest = box_iou(trial[:, None], boxes[None, :n]).max(1)
-            best = int(np.abs(nearest - max(0., rng.uniform(*preset.overlap))).argmin())
+            iou = box_iou(trial[:, None], boxes[None, :n])
+            nearest = iou.max(1)
+            # The overlap wanted with one person, and little with the others: a crowd, not a pile.
+            cost = np.abs(nearest - max(0., rng.uniform(*preset.overlap))) + 0.5 * (iou.sum(1) - nearest)
+            best = int(cost.argmin())
         places[n] = np.rint(trial[best, :2] - box[:2]).astype(int)
         boxes[n] = box + np.tile(places[n], 2)
+    if preset.crowding:  # the group as a whole stands anywhere in the picture
+        low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+        room = np.sort([-0.06 * side - low, 1.06 * side - high], axis=0)
+        places += np.rint(rng.uniform(room[0], room[1])).astype(int)
     return places
 
 
@@ -160,13 +168,11 @@ def _stack(rng, figures: Figures, places: np.ndarray, size: int, light) -> List[
     feet = np.array([place[1] + p.origin[1] + p.image.shape[0] for place, p in zip(places, figures.patches)])
     depth = feet + rng.normal(0, 0.02 * side, len(feet))
     layers = [(d, _Layer(patch, place, n + 1)) for n, (d, patch, place) in enumerate(zip(depth, figures.patches, places))]
-    for _ in range(rng.poisson(1.8)):  # behind everybody
-        patch = paint_object(rng, light, side * rng.uniform(0.15, 0.7))
-        layers.append((-np.inf, _Layer(patch, rng.integers(0, side, 2), 0)))
-    for _ in range(rng.poisson(0.55)):  # anywhere, so that some cover people
-        patch = paint_object(rng, light, side * rng.uniform(0.12, 0.45))
-        place = rng.integers(0, side, 2)
-        layers.append((rng.uniform(feet.min(), feet.max() + 0.2 * side), _Layer(patch, place, 0)))
+    behind, among = rng.poisson((1.8, 0.55))  # the latter lie anywhere, so that some cover people
+    size_px = side * np.concatenate([rng.uniform(0.15, 0.7, behind), rng.uniform(0.12, 0.45, among)])
+    depth = np.concatenate([np.full(behind, -np.inf), rng.uniform(feet.min(), feet.max() + 0.2 * side, among)])
+    for patch, d in zip(paint_objects(rng, light, size_px), depth):
+        layers.append((d, _Layer(patch, rng.integers(0, side, 2), 0)))
     return [layer for _, layer in sorted(layers, key=lambda item: item[0])]
 
 
@@ -184,48 +190,48 @@ def _own(layers: List[_Layer], size: int) -> np.ndarray:
 def _remove_hidden(layers: List[_Layer], size: int) -> Tuple[List[_Layer], np.ndarray]:
     """Take away the person who is seen least until everybody is seen well enough."""
     needed = MIN_VISIBLE_AREA * (size / 256 * _SUPERSAMPLE) ** 2
+    whole = {layer.person: cv2.countNonZero(cv2.extractChannel(layer.patch.image, 3)) for layer in layers}
     while True:
         owner = _own(layers, size)
-        seen = np.bincount(owner.ravel(), minlength=256)
-        worst, worst_share = None, MIN_VISIBLE_SHARE
-        for layer in layers:
-            if layer.person:
-                share = seen[layer.person] / np.count_nonzero(layer.patch.image[..., 3])
-                if seen[layer.person] < needed:
-                    share = 0.
-                if share < worst_share:
-                    worst, worst_share = layer, share
-        if worst is None:
+        seen = cv2.calcHist([owner], [0], None, [256], [0, 256])[:, 0]
+        shares = {layer.person: seen[layer.person] / whole[layer.person] * (seen[layer.person] >= needed)
+                  for layer in layers if layer.person}
+        if not shares or min(shares.values()) >= MIN_VISIBLE_SHARE:
             return layers, _majority(owner)
-        layers = [layer for layer in layers if layer is not worst]
+        worst = min(shares, key=shares.get)
+        layers = [layer for layer in layers if layer.person != worst]
 
 
 def _majority(owner: np.ndarray) -> np.ndarray:
-    """Owner of each picture pixel: the most frequent of its four canvas pixels."""
-    four = np.sort(np.stack([owner[::2, ::2], owner[::2, 1::2], owner[1::2, ::2], owner[1::2, 1::2]]), axis=0)
-    return np.where(four[2] == four[3], four[3], np.where(four[1] == four[2], four[1], np.where(
-        four[0] == four[1], four[0], four[3])))
+    """Owner of each picture pixel: the most frequent of its four canvas pixels, the highest number of equally frequent ones."""
+    a, b, c, d = (np.ascontiguousarray(owner[y::2, x::2]) for y in (0, 1) for x in (0, 1))
+    a, b = cv2.min(a, b), cv2.max(a, b)  # sort the four
+    c, d = cv2.min(c, d), cv2.max(c, d)
+    a, c = cv2.min(a, c), cv2.max(a, c)
+    b, d = cv2.min(b, d), cv2.max(b, d)
+    b, c = cv2.min(b, c), cv2.max(b, c)
+    return np.where(c == d, d, np.where(b == c, b, np.where(a == b, a, d)))
 
 
 def _annotate(figures: Figures, places: np.ndarray, owner: np.ndarray, size: int) -> List[Dict]:
+    # Canvas pixel 2x + 0.5 is the centre of picture pixel x.
+    places = (figures.keypoints + places[:, None] - 0.5) / _SUPERSAMPLE
+    pixels = np.rint(places).astype(int)
+    inside = ((pixels >= 0) & (pixels < size)).all(2)
+    pixels = np.clip(pixels, 0, size - 1)
+    in_sight = figures.in_sight & (owner[pixels[..., 1], pixels[..., 0]] == np.arange(1, len(pixels) + 1)[:, None])
+    keypoints = np.concatenate([np.round(places, 2), np.where(in_sight, 2, 1)[..., None]], axis=2) * inside[..., None]
+    owner = np.asfortranarray(owner)
     annotations = []
-    for person in np.unique(owner[owner > 0]).tolist():
-        mask = owner == person
-        rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-        # Canvas pixel 2x + 0.5 is the centre of picture pixel x.
-        xy = (figures.keypoints[person - 1] + places[person - 1] - 0.5) / _SUPERSAMPLE
-        pixel = np.rint(xy).astype(int)
-        inside = ((pixel >= 0) & (pixel < size)).all(1)
-        pixel = np.clip(pixel, 0, size - 1)
-        in_sight = figures.in_sight[person - 1] & mask[pixel[:, 1], pixel[:, 0]]
-        keypoints = np.concatenate([np.round(xy, 2), np.where(in_sight, 2, 1)[:, None]], axis=1) * inside[:, None]
+    for person in np.flatnonzero(np.bincount(owner.ravel('K'))[1:]).tolist():
+        rle = coco_mask.encode((owner == person + 1).view(np.uint8))
         annotations.append(dict(
             segmentation=dict(size=[size, size], counts=rle['counts'].decode()),
             bbox=coco_mask.toBbox(rle).tolist(),
-            area=int(mask.sum()),
+            area=int(coco_mask.area(rle)),
             iscrowd=0,
-            keypoints=[value for x, y, v in keypoints.tolist() for value in (x, y, int(v))],
-            num_keypoints=int(inside.sum())))
+            keypoints=[value for x, y, v in keypoints[person].tolist() for value in (x, y, int(v))],
+            num_keypoints=int(inside[person].sum())))
     return annotations
 
 

@@ -5,7 +5,7 @@ outlines from a dark rim to a light core that is shifted towards the light, whic
 
 Letters: N figures, P shapes, Q painted outlines (P times shading levels), V vertices of an outline.
 """
-from typing import List, NamedTuple, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ class Light(NamedTuple):
 def sample_light(rng: np.random.Generator) -> Light:
     angle = rng.uniform(-np.pi, 0)  # image y points down: the light comes from above
     contrast = rng.uniform(0.5, 1.25)
-    levels = 1 + contrast * np.array([-0.40, -0.17, 0.0, 0.10])
+    levels = 1 + contrast * np.array([-0.30, -0.11, 0.02, 0.11])
     return Light(np.array([np.cos(angle), np.sin(angle)], dtype=np.float32), levels)
 
 
@@ -59,37 +59,49 @@ class ShapeList:
 
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
-        self._ends: List[Tuple[np.ndarray, np.ndarray]] = []
+        self._centres: List[np.ndarray] = []  # 2P of (N, 3)
+        self._radii: List[np.ndarray] = []  # 2P of (N,), of the ends that are spheres
+        self._axes: Dict[int, np.ndarray] = {}  # end: (N, 3, 3), of the others
         self._colours: List[np.ndarray] = []
         self._active: List[np.ndarray] = []
         self.keys: List[Tuple[int, int, int]] = []  # part, group, layer
 
     def add(self, a: np.ndarray, size_a: Union[float, np.ndarray], b: np.ndarray, size_b: Union[float, np.ndarray],
-            colour: np.ndarray, part: int, group: int, layer: int = 0, active: np.ndarray = None) -> None:
+            colour: np.ndarray, part: int, group: int, layer: int = 0, active: Optional[np.ndarray] = None) -> None:
         """Add the hull of two ellipsoids.
 
         Args:
             a, b: Centres, (N, 3).
-            size_a, size_b: Radii (N,), or semi-axes as the columns of (N, 3, 3).
+            size_a, size_b: A radius, radii (N,), or semi-axes as the columns of (N, 3, 3).
             colour: (N, 3), BGR.
             part: Written to the patch's last channel.
             group: Shapes of one group are painted together; layers, then shading levels, go over each other in it.
-            active: (N,) bool, who has this shape.
+            active: (N,) bool, who has this shape; everybody by default.
         """
+        num = len(a)
         for centre, size in ((a, size_a), (b, size_b)):
-            self._ends.append((self.camera.project(centre), self._spread(centre, size)))
+            if np.ndim(size) == 3:
+                self._axes[len(self._centres)] = size
+                size = 0.
+            self._centres.append(centre)
+            self._radii.append(size if np.ndim(size) else np.full(num, size))
         self._colours.append(colour)
-        self._active.append(np.ones(len(a), bool) if active is None else active)
+        self._active.append(np.ones(num, bool) if active is None else active)
         self.keys.append((part, group, layer))
 
-    def _spread(self, centre: np.ndarray, size: Union[float, np.ndarray]) -> np.ndarray:
-        """Image ellipse of an ellipsoid as (N, 3): xx, xy and yy of its squared semi-axes."""
-        zoom = self.camera.magnify(centre) ** 2
-        size = np.broadcast_to(size, (len(centre),)) if np.ndim(size) < 2 else size
-        if size.ndim == 1:
-            return np.stack([size * size * zoom, 0 * zoom, size * size * zoom], axis=1)
-        x, y = size[:, 0], -size[:, 1]
-        return np.stack([(x * x).sum(1), (x * y).sum(1), (y * y).sum(1)], axis=1) * zoom[:, None]
+    def _ellipses(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Image ellipses of all ends: centres (N, P, 2, 2), and (N, P, 2, 3) with xx, xy and yy of the squared semi-axes."""
+        centres = np.array(self._centres).transpose(1, 0, 2)
+        spreads = np.zeros(centres.shape)
+        spreads[..., 0] = spreads[..., 2] = np.array(self._radii).T ** 2
+        if self._axes:
+            axes = np.array(list(self._axes.values()))
+            x, y = axes[:, :, 0], -axes[:, :, 1]
+            spreads[:, list(self._axes)] = np.stack([(x * x).sum(2), (x * y).sum(2), (y * y).sum(2)], 2).transpose(1, 0, 2)
+        spreads *= self.camera.magnify(centres)[..., None] ** 2
+        shape = (len(centres), -1, 2)
+        return (self.camera.project(centres).astype(np.float32).reshape(*shape, 2),
+                spreads.astype(np.float32).reshape(*shape, 3))
 
     def outlines(self, light: Light, num_levels: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All outlines of the active shapes.
@@ -100,12 +112,10 @@ class ShapeList:
         Returns:
             tuple: index (Q, 3) of figure, shape and level; vertices (Q, V, 2) in px; colours (Q, 3).
         """
-        num_shapes = len(self._colours)
-        active = np.stack(self._active, axis=1)[:, :, None] & (np.arange(4) < num_levels[:, None])[:, None]
+        active = np.array(self._active).T[:, :, None] & (np.arange(4) < num_levels[:, None])[:, None]
         index = np.argwhere(active)
         figure, shape, level = index.T
-        centres = np.stack([c for c, _ in self._ends], axis=1).astype(np.float32).reshape(-1, num_shapes, 2, 2)
-        spreads = np.stack([s for _, s in self._ends], axis=1).astype(np.float32).reshape(-1, num_shapes, 2, 3)
+        centres, spreads = self._ellipses()
         centre, spread = centres[figure, shape], spreads[figure, shape]
         xx, xy, yy = (spread[..., i] for i in range(3))
         shrink = _SHRINK[level]
@@ -115,13 +125,12 @@ class ShapeList:
         # ellipses takes, in each direction, the farther of their support points.
         nx, ny = _NORMALS
         sx, sy = xx[..., None] * nx + xy[..., None] * ny, xy[..., None] * nx + yy[..., None] * ny
-        reach = np.sqrt(np.maximum(sx * nx + sy * ny, 1e-6))
-        grow = (shrink[:, None, None] / reach)
+        grow = shrink[:, None, None] / np.sqrt(np.maximum(sx * nx + sy * ny, 1e-6))
         px, py = centre[..., :1] + sx * grow, centre[..., 1:] + sy * grow
-        farther = (px * nx + py * ny)
+        farther = px * nx + py * ny
         second = farther[:, 1] > farther[:, 0]
         vertices = np.stack([np.where(second, px[:, 1], px[:, 0]), np.where(second, py[:, 1], py[:, 0])], axis=-1)
-        colours = np.stack(self._colours, axis=1)[figure, shape] * light.levels[level][:, None]
+        colours = np.array(self._colours).transpose(1, 0, 2)[figure, shape] * light.levels[level][:, None]
         return index, vertices, np.clip(colours, 0, 255)
 
 
@@ -137,9 +146,11 @@ class Detail(NamedTuple):
     part: int
 
 
-def fill(image: np.ndarray, vertices: np.ndarray, colour: Sequence[float], convex: bool) -> None:
-    """Fill one fixed-point polygon."""
-    if convex:
-        cv2.fillConvexPoly(image, vertices, colour, cv2.LINE_8, SHIFT)
-    else:
-        cv2.fillPoly(image, [vertices], colour, cv2.LINE_8, SHIFT)
+def fill_convex(image: np.ndarray, vertices: np.ndarray, colour: Sequence[float]) -> None:
+    """Fill one convex fixed-point polygon (V, 2)."""
+    cv2.fillConvexPoly(image, vertices, colour, cv2.LINE_8, SHIFT)
+
+
+def fill(image: np.ndarray, vertices: np.ndarray, colour: Sequence[float]) -> None:
+    """Fill one fixed-point polygon (V, 2)."""
+    cv2.fillPoly(image, [vertices], colour, cv2.LINE_8, SHIFT)
