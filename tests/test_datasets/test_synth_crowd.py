@@ -8,7 +8,12 @@ from pycocotools.coco import COCO
 
 from kdc_mm.datasets.synth_crowd import PRESETS, make_synth_crowd
 from kdc_mm.datasets.synth_crowd import scene as scene_module
-from kdc_mm.datasets.synth_crowd.body import KEYPOINT_NAMES, pose_skeleton, sample_builds, skeleton_keypoints
+from kdc_mm.datasets.synth_crowd.body import (
+    KEYPOINT_NAMES,
+    pose_skeleton,
+    sample_builds,
+    skeleton_keypoints,
+)
 from kdc_mm.datasets.synth_crowd.pose import ANGLES
 from kdc_mm.datasets.synth_crowd.scene import box_iou, crowding, render_scene
 
@@ -17,7 +22,8 @@ RIGHT = [KEYPOINT_NAMES.index(f'right_{name}') for name in ('eye', 'ear', 'shoul
 
 
 def scenes(preset, num, size=192, seed=0):
-    return [render_scene(np.random.default_rng((seed, i)), PRESETS[preset], size) for i in range(num)]
+    return [render_scene(np.random.default_rng((seed, i)), PRESETS[preset], size)
+            for i in range(num)]
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +38,8 @@ def made(tmp_path_factory):
 
 
 def contents(out):
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob('*')) if path.is_file()}
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob('*'))
+            if path.is_file()}
 
 
 def masks_of(annotations):
@@ -50,14 +57,16 @@ def test_same_seed_gives_same_bytes_with_any_number_of_workers(made, tmp_path):
 
 def test_another_seed_and_the_other_split_give_other_pictures(made, tmp_path):
     make_synth_crowd(tmp_path / 'other', 'crowd', 1, 1, seed=4, size=128, workers=1, progress=False)
-    pictures = [data for out in (made[0], tmp_path / 'other') for name, data in contents(out).items() if name.endswith('.jpg')]
+    pictures = [data for out in (made[0], tmp_path / 'other')
+                for name, data in contents(out).items() if name.endswith('.jpg')]
     assert len(set(pictures)) == len(pictures) == 10
 
 
 def test_a_longer_data_set_begins_with_the_pictures_of_a_shorter_one(made, tmp_path):
     make_synth_crowd(tmp_path / 'short', 'crowd', 2, 1, seed=3, size=128, workers=1, progress=False)
     whole = contents(made[0])
-    assert all(whole[name] == data for name, data in contents(tmp_path / 'short').items() if name.endswith('.jpg'))
+    short = contents(tmp_path / 'short')
+    assert all(whole[name] == data for name, data in short.items() if name.endswith('.jpg'))
 
 
 def test_annotations_load_with_pycocotools_and_match_the_pictures(made, capsys):
@@ -69,7 +78,8 @@ def test_annotations_load_with_pycocotools_and_match_the_pictures(made, capsys):
         assert category['name'] == 'person' and tuple(category['keypoints']) == KEYPOINT_NAMES
         assert len(category['skeleton']) == 19
         for image in coco.imgs.values():
-            assert cv2.imread(str(out / split / image['file_name'])).shape == (image['height'], image['width'], 3)
+            picture = cv2.imread(str(out / split / image['file_name']))
+            assert picture.shape == (image['height'], image['width'], 3)
         for annotation in coco.anns.values():
             mask = coco.annToMask(annotation)
             y, x = np.nonzero(mask)
@@ -90,7 +100,9 @@ def test_pictures_change_exactly_where_a_person_is_painted(monkeypatch):
     monkeypatch.setattr(scene_module, 'cast_shadows', lambda rng, background, feet: background)
     with_people, annotations = render_scene(np.random.default_rng(5), PRESETS['crowd'], 192)
     own = scene_module._Layer.windows
-    monkeypatch.setattr(scene_module._Layer, 'windows', lambda layer, side: None if layer.person and blank else own(layer, side))
+    monkeypatch.setattr(
+        scene_module._Layer, 'windows',
+        lambda layer, side: None if layer.person and blank else own(layer, side))
     blank = False
     compose = scene_module._compose
 
@@ -140,11 +152,12 @@ def test_a_body_hides_its_own_far_side():
     assert hidden[:, 1].mean() < 0.6
 
 
-def test_left_is_on_the_right_of_the_image_when_a_person_faces_the_camera_and_on_the_left_when_turned_away():
+def test_left_is_on_the_right_of_the_image_exactly_when_a_person_faces_the_camera():
     num = 40
     pose = {name: np.zeros(num) for name in (*ANGLES, 'yaw', 'pitch', 'roll')}
     pose['yaw'] = np.linspace(-np.pi, np.pi, num)
-    keypoints = skeleton_keypoints(pose_skeleton(pose, sample_builds(np.random.default_rng(0), num)))
+    builds = sample_builds(np.random.default_rng(0), num)
+    keypoints = skeleton_keypoints(pose_skeleton(pose, builds))
     left_minus_right = keypoints[:, LEFT, 0] - keypoints[:, RIGHT, 0]
     facing = np.cos(pose['yaw'])[:, None]
     assert (np.sign(left_minus_right) == np.sign(facing))[abs(facing[:, 0]) > 0.05].all()
@@ -152,7 +165,7 @@ def test_left_is_on_the_right_of_the_image_when_a_person_faces_the_camera_and_on
     assert (nose_in_front == (facing[:, 0] > 0)).all()
 
 
-def test_a_nose_in_sight_goes_with_left_eye_right_of_the_right_eye_in_upright_people():
+def test_upright_people_with_a_face_in_sight_have_the_left_eye_on_the_right_of_the_image():
     right_way = []
     for _, annotations in scenes('easy', 30, seed=4):
         for keypoints in keypoints_of(annotations):
@@ -178,8 +191,10 @@ def test_crowding_bars_are_those_of_the_description():
 
 def test_crowding_is_the_largest_iou_with_another_person():
     assert crowding([[0, 0, 10, 10]]).tolist() == [0]
-    assert crowding([[0, 0, 10, 10], [5, 0, 10, 10], [100, 100, 5, 5]]) == pytest.approx([1 / 3, 1 / 3, 0])
-    assert box_iou(np.array([0, 0, 4, 4]), np.array([[0, 0, 4, 4], [4, 0, 8, 4]])).tolist() == [1, 0]
+    two_and_one = [[0, 0, 10, 10], [5, 0, 10, 10], [100, 100, 5, 5]]
+    assert crowding(two_and_one) == pytest.approx([1 / 3, 1 / 3, 0])
+    same_and_next = np.array([[0, 0, 4, 4], [4, 0, 8, 4]])
+    assert box_iou(same_and_next[0], same_and_next).tolist() == [1, 0]
 
 
 def test_statistics_describe_what_was_written(made):
@@ -233,10 +248,11 @@ def test_an_interrupted_data_set_is_not_taken_for_a_finished_one(tmp_path, monke
 
 @pytest.mark.parametrize('change, message', [
     (dict(preset='dense'), 'unknown preset .*dense.*easy, crowd, occluded'),
-    (dict(num_train=0), 'num_train'), (dict(num_val=-1), 'num_val'), (dict(seed=-1), 'seed'), (dict(size=16), 'size'),
-    (dict(workers=0), 'workers')])
+    (dict(num_train=0), 'num_train'), (dict(num_val=-1), 'num_val'), (dict(seed=-1), 'seed'),
+    (dict(size=16), 'size'), (dict(workers=0), 'workers')])
 def test_wrong_arguments_are_named_and_write_nothing(tmp_path, change, message):
-    arguments = dict(preset='easy', num_train=1, num_val=1, seed=0, size=96, workers=1, progress=False)
+    arguments = dict(preset='easy', num_train=1, num_val=1, seed=0, size=96, workers=1,
+                     progress=False)
     with pytest.raises(ValueError, match=message):
         make_synth_crowd(tmp_path / 'd', **{**arguments, **change})
     assert not (tmp_path / 'd').exists()

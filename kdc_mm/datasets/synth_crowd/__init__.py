@@ -1,4 +1,5 @@
-"""SynthCrowd: a built-in data set of rendered people, with keypoints, visible masks and true occlusion, in COCO's layout."""
+"""SynthCrowd: a built-in data set of rendered people, with keypoints, visible masks and true
+occlusion, in COCO's layout."""
 from .make import make_synth_crowd
 from .scene import PRESETS
 

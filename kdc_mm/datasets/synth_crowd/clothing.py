@@ -1,18 +1,20 @@
-"""What people wear: colours and garments of N persons, as a dictionary of arrays (N,) and (N, 3) BGR."""
+"""What people wear: colours and garments of N persons, as a dictionary of arrays (N,) and (N, 3)
+BGR."""
 from typing import Dict
 
 import numpy as np
 
-_SKIN = np.array([[64, 84, 122], [86, 122, 172], [110, 150, 198], [132, 170, 216], [152, 188, 230], [172, 200, 238],
-                  [40, 58, 92]], dtype=float)
-_HAIR = np.array([[22, 22, 26], [28, 36, 48], [36, 56, 84], [60, 96, 140], [90, 140, 180], [130, 130, 135],
-                  [40, 60, 130]], dtype=float)
+_SKIN = np.array([[64, 84, 122], [86, 122, 172], [110, 150, 198], [132, 170, 216], [152, 188, 230],
+                  [172, 200, 238], [40, 58, 92]], dtype=float)
+_HAIR = np.array([[22, 22, 26], [28, 36, 48], [36, 56, 84], [60, 96, 140], [90, 140, 180],
+                  [130, 130, 135], [40, 60, 130]], dtype=float)
 
 
 def _cloth(rng: np.random.Generator, num: int, vivid: float) -> np.ndarray:
     """Cloth colours (num, 3): greys, muted tones, and with probability ``vivid`` saturated ones."""
     hue = rng.uniform(0, 2 * np.pi, (num, 1)) + np.array([0, 2.1, 4.2])
-    saturation = np.where(rng.random(num) < vivid, rng.uniform(0.5, 1, num), rng.uniform(0, 0.35, num))[:, None]
+    saturation = np.where(rng.random(num) < vivid, rng.uniform(0.5, 1, num),
+                          rng.uniform(0, 0.35, num))[:, None]
     value = rng.uniform(35, 235, (num, 1))
     return value * (1 - saturation * (0.5 - 0.5 * np.cos(hue)))
 
@@ -21,11 +23,12 @@ def _jeans(rng: np.random.Generator, num: int) -> np.ndarray:
     return rng.uniform(0.5, 1.1, (num, 1)) * np.array([125, 92, 68]) + rng.normal(0, 6, (num, 3))
 
 
-def sample_clothing(rng: np.random.Generator, build: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+def sample_clothing(rng: np.random.Generator, build: Dict[str, np.ndarray]) -> Dict[str,
+                                                                                    np.ndarray]:
     """Dress the bodies.
 
-    Left and right differ as on real clothes: the chest pocket or emblem, the watch and the sleeve badge are on the
-    left, a shoulder bag hangs from the right shoulder to the left hip.
+    Left and right differ as on real clothes: the chest pocket or emblem, the watch and the sleeve
+    badge are on the left, a shoulder bag hangs from the right shoulder to the left hip.
     """
     num = len(build['female'])
 
@@ -48,17 +51,21 @@ def sample_clothing(rng: np.random.Generator, build: Dict[str, np.ndarray]) -> D
     hairless = ~build['female'] & chance(0.12)
     return dict(
         skin=skin,
-        hair=np.where(hairless[:, None], skin * 0.97, pick(_HAIR) * rng.uniform(0.7, 1.2, (num, 1))),
+        hair=np.where(hairless[:, None], skin * 0.97, pick(_HAIR) * rng.uniform(0.7, 1.2,
+                                                                                (num, 1))),
         shirt=shirt,
-        accent=np.where(chance(0.4)[:, None], np.where(shirt.mean(1, keepdims=True) > 120, 45., 215.),
+        accent=np.where(chance(0.4)[:, None], np.where(shirt.mean(1, keepdims=True) > 120, 45.,
+                                                       215.),
                         _cloth(rng, num, 0.7)),
         trousers=trousers,
         skirt_colour=np.where(dress[:, None], shirt, _cloth(rng, num, 0.4)),
         shoes=np.clip(shoes, 15, 250),
         sleeve=sleeve,
-        upper_sleeve=np.where(sleeve == 2, 1., np.where(sleeve == 1, rng.uniform(0.45, 0.95, num), 0.)),
+        upper_sleeve=np.where(sleeve == 2, 1.,
+                              np.where(sleeve == 1, rng.uniform(0.45, 0.95, num), 0.)),
         fore_sleeve=np.where(sleeve == 2, rng.uniform(0.7, 0.98, num), 0.),
-        upper_leg=np.where(leg == 0, rng.uniform(0.15, 0.35, num), np.where(leg == 1, rng.uniform(0.55, 0.95, num), 1.)),
+        upper_leg=np.where(leg == 0, rng.uniform(0.15, 0.35, num),
+                           np.where(leg == 1, rng.uniform(0.55, 0.95, num), 1.)),
         lower_leg=np.where(leg == 2, rng.uniform(0.8, 1.0, num), 0.),
         loose=rng.uniform(1.04, 1.28, num),
         untucked=chance(0.6),
@@ -83,5 +90,4 @@ def sample_clothing(rng: np.random.Generator, build: Dict[str, np.ndarray]) -> D
         bag=chance(0.12),
         backpack=chance(0.12),
         back_print=chance(0.25),
-        trouser_stripe=chance(0.15),
         belt=chance(0.3))

@@ -1,4 +1,5 @@
-"""A painted person: body, clothes, hair and face as shapes and details, in the order in which they cover each other."""
+"""A painted person: body, clothes, hair and face as shapes and details, in the order in which they
+cover each other."""
 from functools import lru_cache
 from typing import Dict, List, NamedTuple
 
@@ -9,13 +10,15 @@ from .body import FACE_KEYPOINTS, KEYPOINT_NAMES, SIDES, Skeleton, direction, sk
 from .shapes import Camera, Detail, Light, Patch, ShapeList, fill, fill_convex, fixed_point
 
 # Parts, which are painting groups as well. A left part is even, its right twin follows.
-(TORSO, HEAD, NECK, L_UPPER, R_UPPER, L_FORE, R_FORE, L_THIGH, R_THIGH, L_SHANK, R_SHANK, L_FOOT, R_FOOT, HAIR, SKIRT,
- PACK) = range(1, 17)
+(TORSO, HEAD, NECK, L_UPPER, R_UPPER, L_FORE, R_FORE, L_THIGH, R_THIGH, L_SHANK, R_SHANK, L_FOOT,
+ R_FOOT, HAIR, SKIRT, PACK) = range(1, 17)
 _NUM_PARTS = 17
 
-# On which parts a keypoint is in sight; the torso and the skirt count for joints that are not on their far side.
+# On which parts a keypoint is in sight; the torso and the skirt count for joints that are not on
+# their far side.
 _OWN_PARTS = dict(
-    nose=(HEAD,), eye=(HEAD,), ear=(HEAD,), shoulder=(L_UPPER, TORSO), elbow=(L_UPPER, L_FORE), wrist=(L_FORE,),
+    nose=(HEAD,), eye=(HEAD,), ear=(HEAD,),
+    shoulder=(L_UPPER, TORSO), elbow=(L_UPPER, L_FORE), wrist=(L_FORE,),
     hip=(L_THIGH, TORSO, SKIRT), knee=(L_THIGH, L_SHANK, SKIRT), ankle=(L_SHANK, L_FOOT))
 
 
@@ -37,8 +40,8 @@ class Figures(NamedTuple):
     in_sight: np.ndarray  # (N, 17) bool: the person's own body does not hide the keypoint
 
 
-def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Dict[str, np.ndarray], camera: Camera,
-                  light: Light, rng: np.random.Generator) -> Figures:
+def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Dict[str, np.ndarray],
+                  camera: Camera, light: Light, rng: np.random.Generator) -> Figures:
     """Paint N persons."""
     shapes = ShapeList(camera)
     torso = _Torso(skeleton, build, clothing, camera)
@@ -54,22 +57,26 @@ def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Di
     rank = ranks[figure, group[shape]]
     order = np.lexsort((shape, level, layer[shape], rank, figure))
     colours = np.rint(np.concatenate([colours, part[shape][:, None]], axis=1)).astype(int).tolist()
-    details = _merge(_head_details(skeleton, clothing, camera, light), _torso_details(torso, clothing))
+    details = _merge(_head_details(skeleton, clothing, camera, light),
+                     _torso_details(torso, clothing))
     patches = []
-    for n, rows in enumerate(np.split(order, np.searchsorted(figure[order], np.arange(1, len(ranks))))):
+    bounds = np.searchsorted(figure[order], np.arange(1, len(ranks)))
+    for n, rows in enumerate(np.split(order, bounds)):
         patches.append(_paint(vertices, colours, rows, rank, ranks[n], details[n], rng))
     keypoints = skeleton_keypoints(skeleton)
     return Figures(patches, *_sight(keypoints, skeleton, clothing, camera, patches))
 
 
 def _merge(*details: List[Dict[int, List[Detail]]]) -> List[Dict[int, List[Detail]]]:
-    return [{key: value for part in person for key, value in part.items()} for person in zip(*details)]
+    return [{key: value for part in person for key, value in part.items()}
+            for person in zip(*details)]
 
 
-def _paint(vertices: np.ndarray, colours: List[List[int]], rows: np.ndarray, rank: np.ndarray, ranks: np.ndarray,
-           details: Dict[int, List[Detail]], rng: np.random.Generator) -> Patch:
+def _paint(vertices: np.ndarray, colours: List[List[int]], rows: np.ndarray, rank: np.ndarray,
+           ranks: np.ndarray, details: Dict[int, List[Detail]], rng: np.random.Generator) -> Patch:
     """Paint one figure: its outlines ``rows`` in order, each group's details after the group."""
-    everything = [vertices[rows].reshape(-1, 2)] + [d.vertices for group in details.values() for d in group]
+    everything = [d.vertices for group in details.values() for d in group]
+    everything.append(vertices[rows].reshape(-1, 2))
     x, y, width, height = cv2.boundingRect(np.concatenate(everything).astype(np.float32))
     low, width, height = np.array([x - 1, y - 1]), width + 3, height + 3
     image = np.zeros((height, width, 4), dtype=np.uint8)
@@ -83,7 +90,8 @@ def _paint(vertices: np.ndarray, colours: List[List[int]], rows: np.ndarray, ran
         _paint_details(image, details[group], low)
     texture = _cloth_texture(1 << max(10, int(2 * max(width, height) - 1).bit_length()))
     y, x = rng.integers(0, np.array(texture.shape[:2]) - (height, width))
-    return Patch(cv2.multiply(image, texture[y:y + height, x:x + width], scale=1 / 128), (int(low[0]), int(low[1])))
+    return Patch(cv2.multiply(image, texture[y:y + height, x:x + width], scale=1 / 128),
+                 (int(low[0]), int(low[1])))
 
 
 def _paint_details(image: np.ndarray, details: List[Detail], low: np.ndarray) -> None:
@@ -104,7 +112,8 @@ def _cloth_texture(side: int) -> np.ndarray:
 
 
 def _paint_order(skeleton: Skeleton) -> np.ndarray:
-    """Rank of every group, (N, groups): far ones first; a nearly straight limb is one group, so that it has no seam."""
+    """Rank of every group, (N, groups): far ones first; a nearly straight limb is one group, so
+    that it has no seam."""
     joints = skeleton.joints
     z = {name: position[:, 2] for name, position in joints.items()}
     depth = np.zeros((len(z['pelvis']), _NUM_PARTS))
@@ -123,10 +132,12 @@ def _paint_order(skeleton: Skeleton) -> np.ndarray:
         depth[:, L_FOOT + i] = (z[side + '_ankle'] + z[side + '_toe']) / 2 - 0.02
     depth[:, SKIRT] = np.maximum(depth[:, L_THIGH], depth[:, R_THIGH]) + 0.01
     merged = []
-    for upper, lower, names in ((L_UPPER, L_FORE, ('shoulder', 'elbow', 'wrist')), (L_THIGH, L_SHANK, ('hip', 'knee', 'ankle'))):
+    for upper, lower, names in ((L_UPPER, L_FORE, ('shoulder', 'elbow', 'wrist')),
+                                (L_THIGH, L_SHANK, ('hip', 'knee', 'ankle'))):
         for i, (side, _) in enumerate(SIDES):
             a, b, c = (joints[f'{side}_{name}'] for name in names)
-            straight = ((b - a) * (c - b)).sum(1) > 0.45 * np.linalg.norm(b - a, axis=1) * np.linalg.norm(c - b, axis=1)
+            lengths = np.linalg.norm(b - a, axis=1) * np.linalg.norm(c - b, axis=1)
+            straight = ((b - a) * (c - b)).sum(1) > 0.45 * lengths
             middle = (depth[:, upper + i] + depth[:, lower + i]) / 2
             for group in (upper + i, lower + i):
                 depth[:, group] = np.where(straight, middle, depth[:, group])
@@ -137,12 +148,13 @@ def _paint_order(skeleton: Skeleton) -> np.ndarray:
     return ranks
 
 
-def _sight(keypoints: np.ndarray, skeleton: Skeleton, clothing: Dict[str, np.ndarray], camera: Camera,
-           patches: List[Patch]):
+def _sight(keypoints: np.ndarray, skeleton: Skeleton, clothing: Dict[str, np.ndarray],
+           camera: Camera, patches: List[Patch]):
     """Keypoints in px and whether the person's own body leaves them in sight."""
     pixels = camera.project(keypoints)
     toward = _towards_camera(skeleton)
-    facing = np.einsum('kj,nj->nk', FACE_KEYPOINTS / np.linalg.norm(FACE_KEYPOINTS, axis=1, keepdims=True), toward)
+    unit = FACE_KEYPOINTS / np.linalg.norm(FACE_KEYPOINTS, axis=1, keepdims=True)
+    facing = toward @ unit.T
     in_sight = np.ones(pixels.shape[:2], dtype=bool)
     in_sight[:, :5] = facing > np.array([-0.08, 0.0, 0.0, -0.2, -0.2])
     in_sight[:, 3:5] &= ~clothing['long_hair'][:, None]
@@ -188,29 +200,34 @@ def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
 
         shapes.add(hip, thigh, knee, calf, skin, parts[0], parts[0], 0, wear['upper_leg'] < 1)
         end = _between(hip, knee, wear['upper_leg'])
-        shapes.add(hip, thigh * np.sqrt(cloth), end,
-                   _hem(frames[side + '_thigh'], (thigh + (calf - thigh) * wear['upper_leg']) * cloth), trousers, parts[0],
-                   parts[0], 1)
+        cuff = _hem(frames[side + '_thigh'], (thigh + (calf - thigh) * wear['upper_leg']) * cloth)
+        shapes.add(hip, thigh * np.sqrt(cloth), end, cuff, trousers, parts[0], parts[0], 1)
         bare = wear['lower_leg'] == 0
         belly = _between(knee, ankle, 0.3) + frames[side + '_shank'] @ np.array([0, 0, -0.008])
         shapes.add(knee, calf * 0.94, ankle, shin, skin, parts[1], parts[1], 0, bare)
         shapes.add(belly, calf, ankle, shin * 0.95, skin, parts[1], parts[1], 0, bare)
-        shapes.add(_between(knee, ankle, 0.72), shin * 1.12, ankle, shin * 1.15, np.full((len(hip), 3), 215.), parts[1],
-                   parts[1], 1, bare & wear['socks'])
+        shapes.add(_between(knee, ankle, 0.72), shin * 1.12, ankle, shin * 1.15,
+                   np.full((len(hip), 3), 215.), parts[1], parts[1], 1, bare & wear['socks'])
         hem = _between(knee, ankle, wear['lower_leg'])
-        shapes.add(knee, calf * cloth, hem, _hem(frames[side + '_shank'], (calf + (shin - calf) * 0.75) * cloth), trousers,
-                   parts[1], parts[1], 1, ~bare)
-        shapes.add(knee, calf * cloth, hip * 0.2 + knee * 0.8, calf * cloth, trousers, parts[1], parts[1], 1, ~bare)
-        shapes.add(_between(knee, ankle, 0.85), shin, ankle, shin, skin, parts[1], parts[1], 0, ~bare)
+        cuff = _hem(frames[side + '_shank'], (calf + (shin - calf) * 0.75) * cloth)
+        shapes.add(knee, calf * cloth, hem, cuff, trousers, parts[1], parts[1], 1, ~bare)
+        shapes.add(knee, calf * cloth, hip * 0.2 + knee * 0.8, calf * cloth, trousers, parts[1],
+                   parts[1], 1, ~bare)
+        shapes.add(_between(knee, ankle, 0.85), shin, ankle, shin, skin, parts[1], parts[1], 0,
+                   ~bare)
 
         heel, toe = joints[side + '_heel'], joints[side + '_toe']
         frame = frames[side + '_foot']
         sole = frame @ np.array([0, -0.010, 0])
-        shapes.add(heel + sole, _ellipsoid(frame, 0.021, 0.013, 0.026), toe + sole, _ellipsoid(frame, 0.027, 0.010, 0.028),
-                   np.where(wear['socks'][:, None], 225., wear['shoes'] * 0.45), parts[2], parts[2], 0)
-        shapes.add(heel, _ellipsoid(frame, 0.022, 0.020, 0.025), toe, _ellipsoid(frame, 0.026, 0.013, 0.026),
-                   wear['shoes'] * shade, parts[2], parts[2], 1)
-        shapes.add(ankle, 0.024 * limb, _between(heel, toe, 0.35), 0.021, wear['shoes'] * shade, parts[2], parts[2], 1)
+        shapes.add(heel + sole, _ellipsoid(frame, 0.021, 0.013, 0.026), toe + sole,
+                   _ellipsoid(frame, 0.027, 0.010, 0.028),
+                   np.where(wear['socks'][:, None], 225., wear['shoes'] * 0.45), parts[2],
+                   parts[2], 0)
+        shapes.add(heel, _ellipsoid(frame, 0.022, 0.020, 0.025), toe,
+                   _ellipsoid(frame, 0.026, 0.013, 0.026), wear['shoes'] * shade, parts[2],
+                   parts[2], 1)
+        shapes.add(ankle, 0.024 * limb, _between(heel, toe, 0.35), 0.021, wear['shoes'] * shade,
+                   parts[2], parts[2], 1)
 
 
 def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) -> None:
@@ -226,20 +243,25 @@ def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         shapes.add(shoulder, deltoid, elbow, bend, skin, upper, upper, 0, wear['upper_sleeve'] < 1)
         end = _between(shoulder, elbow, wear['upper_sleeve'])
         cuff = (deltoid + (bend - deltoid) * wear['upper_sleeve']) * cloth * 1.12
-        shapes.add(shoulder, deltoid * (0.4 + 0.6 * cloth), end, np.where(
-            (wear['sleeve'] == 2)[:, None, None], _ellipsoid(frames[side + '_upper'], cuff, cuff, cuff),
-            _hem(frames[side + '_upper'], cuff)), shirt, upper, upper, 1, wear['upper_sleeve'] > 0)
+        frame = frames[side + '_upper']
+        cuff = np.where((wear['sleeve'] == 2)[:, None, None],
+                        _ellipsoid(frame, cuff, cuff, cuff), _hem(frame, cuff))
+        shapes.add(shoulder, deltoid * (0.4 + 0.6 * cloth), end, cuff, shirt, upper, upper, 1,
+                   wear['upper_sleeve'] > 0)
         shapes.add(elbow, bend * 0.95, wrist, thin, skin, lower, lower, 0)
         muscle = _between(elbow, wrist, 0.25)
-        shapes.add(muscle, bend * 1.02, wrist, thin * 0.95, skin, lower, lower, 0, wear['fore_sleeve'] == 0)
+        shapes.add(muscle, bend * 1.02, wrist, thin * 0.95, skin, lower, lower, 0,
+                   wear['fore_sleeve'] == 0)
         shapes.add(elbow, bend * cloth * 1.12, _between(elbow, wrist, wear['fore_sleeve']),
-                   _hem(frames[side + '_fore'], thin * cloth * 1.25), shirt, lower, lower, 1, wear['fore_sleeve'] > 0)
+                   _hem(frames[side + '_fore'], thin * cloth * 1.25), shirt, lower, lower, 1,
+                   wear['fore_sleeve'] > 0)
 
         palm, fingers, thumb = (joints[f'{side}_{n}'] for n in ('palm', 'fingers', 'thumb'))
         frame = frames[side + '_hand']
-        shapes.add(_between(wrist, palm, 0.3), 0.8 * thin, palm, _ellipsoid(frame, 0.011, 0.02, 0.02), skin, lower, lower, 0)
-        shapes.add(palm, _ellipsoid(frame, 0.010, 0.018, 0.02), fingers, _ellipsoid(frame, 0.008, 0.012, 0.014), skin, lower,
-                   lower, 0)
+        shapes.add(_between(wrist, palm, 0.3), 0.8 * thin, palm,
+                   _ellipsoid(frame, 0.011, 0.02, 0.02), skin, lower, lower, 0)
+        shapes.add(palm, _ellipsoid(frame, 0.010, 0.018, 0.02), fingers,
+                   _ellipsoid(frame, 0.008, 0.012, 0.014), skin, lower, lower, 0)
         shapes.add(_between(wrist, palm, 0.5), 0.009, thumb, 0.0065, skin, lower, lower, 0)
         if side == 'l':
             band = wear['watch'] & (wear['fore_sleeve'] == 0)
@@ -254,8 +276,8 @@ def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
 
 # ---------------------------------------------------------------- torso
 
-_TORSO_ITEMS = ('untucked', 'stripes', 'open_jacket', 'print', 'placket', 'vneck', 'pocket', 'back_print', 'belt', 'backpack',
-                'bag')
+_TORSO_ITEMS = ('untucked', 'stripes', 'open_jacket', 'print', 'placket', 'vneck', 'pocket',
+                'back_print', 'belt', 'backpack', 'bag')
 _BUTTON = np.array([[30., 30., 30.], [235., 235., 235.]])
 _LEATHER = np.array([38., 46., 62.])
 _STRAP = np.linspace(0, 1, 7)[:-1]
@@ -263,7 +285,8 @@ _EDGE = np.linspace(0, 1, 9)  # points along a patch's edge
 
 
 class _Torso:
-    """Rings around the trunk, from hip (0) over waist (1) and chest (2) to shoulders (3), for shapes and surface details."""
+    """Rings around the trunk, from hip (0) over waist (1) and chest (2) to shoulders (3), for
+    shapes and surface details."""
 
     def __init__(self, skeleton: Skeleton, build: Dict, wear: Dict, camera: Camera) -> None:
         joints, frames = skeleton.joints, skeleton.frames
@@ -271,12 +294,15 @@ class _Torso:
         girth, ease = build['girth'], 1 + 0.5 * (wear['loose'] - 1)
         broad = build['shoulder'] / 0.1
         self.frames = [frames['pelvis'], frames['waist'], frames['chest'], frames['chest']]
-        self.widths = [(build['hip'] + 0.036) * girth ** 0.7 * ease, 0.074 * girth * build['waist'] * ease,
-                       0.086 * girth ** 0.7 * broad * ease, 0.88 * build['shoulder']]
-        self.depths = [0.060 * girth * ease, 0.054 * girth * ease, 0.064 * girth ** 0.8 * ease, 0.040 * girth ** 0.5]
+        self.widths = [(build['hip'] + 0.036) * girth ** 0.7 * ease,
+                       0.074 * girth * build['waist'] * ease, 0.086 * girth ** 0.7 * broad * ease,
+                       0.88 * build['shoulder']]
+        self.depths = [0.060 * girth * ease, 0.054 * girth * ease, 0.064 * girth ** 0.8 * ease,
+                       0.040 * girth ** 0.5]
         drop = frames['pelvis'] @ np.array([0, -0.028, 0])
         sink = frames['chest'] @ np.array([0, -0.008, 0])
-        self.centres = [joints['pelvis'] + drop, joints['waist'], joints['chest'], joints['neck'] + sink]
+        self.centres = [joints['pelvis'] + drop, joints['waist'], joints['chest'],
+                        joints['neck'] + sink]
         stack = (np.stack(v, axis=1) for v in (self.centres, self.frames, self.widths, self.depths))
         self._centre, frame, width, depth = stack
         self._side, self._front = frame[..., 0] * width[..., None], frame[..., 2] * depth[..., None]
@@ -284,7 +310,8 @@ class _Torso:
     def ring(self, i: int, grow: float = 1., up: float = 0.02) -> np.ndarray:
         return _ellipsoid(self.frames[i], self.widths[i] * grow, up, self.depths[i] * grow)
 
-    def patches(self, figure: np.ndarray, bottom: np.ndarray, top: np.ndarray, left: np.ndarray, right: np.ndarray):
+    def patches(self, figure: np.ndarray, bottom: np.ndarray, top: np.ndarray, left: np.ndarray,
+                right: np.ndarray):
         """The parts in sight of D patches on the trunks.
 
         Args:
@@ -293,65 +320,78 @@ class _Torso:
             left, right: (D,) angles in radians, 0 in front and pi/2 on the person's left.
 
         Returns:
-            tuple: vertices (D, V, 2) in px; how much the patch faces the camera (D,), 0 to 1, and nan if it is out of sight.
+            tuple: vertices (D, V, 2) in px; how much the patch faces the camera (D,), 0 to 1, and
+            nan if it is out of sight.
         """
         ring = np.stack([bottom, top], axis=1)
         low = np.minimum(ring.astype(int), 2)
         share = (ring - low)[..., None]
-        centre, side, front = (v[figure[:, None], low] * (1 - share) + v[figure[:, None], low + 1] * share
+        who = figure[:, None]
+        centre, side, front = (v[who, low] * (1 - share) + v[who, low + 1] * share
                                for v in (self._centre, self._side, self._front))
-        toward = np.arctan2(side[..., 2] / (side * side).sum(2), front[..., 2] / (front * front).sum(2))
+        toward = np.arctan2(side[..., 2] / (side * side).sum(2),
+                            front[..., 2] / (front * front).sum(2))
         middle, half = ((left + right) / 2)[:, None], ((right - left) / 2)[:, None]
         turn = (middle - toward + np.pi) % (2 * np.pi) - np.pi
-        start, stop = np.clip(turn - half, -np.pi / 2, np.pi / 2), np.clip(turn + half, -np.pi / 2, np.pi / 2)
+        start = np.clip(turn - half, -np.pi / 2, np.pi / 2)
+        stop = np.clip(turn + half, -np.pi / 2, np.pi / 2)
         seen = start[..., None] + (stop - start)[..., None] * _EDGE
         angle = (toward[..., None] + seen)[..., None]
-        points = centre[:, :, None] + side[:, :, None] * np.sin(angle) + front[:, :, None] * np.cos(angle)
+        points = side[:, :, None] * np.sin(angle) + front[:, :, None] * np.cos(angle)
+        points += centre[:, :, None]
         scale, distance = self.camera.scale[figure][:, None], self.camera.distance[figure][:, None]
         points = np.concatenate([points[:, 0], points[:, 1, ::-1]], axis=1)
-        pixels = points[..., :2] * np.array([1., -1.]) * (scale * distance / (distance - points[..., 2]))[..., None]
+        magnify = scale * distance / (distance - points[..., 2])
+        pixels = points[..., :2] * np.array([1., -1.]) * magnify[..., None]
         facing = np.where((stop - start).mean(1) > 0.02, np.cos(seen).mean((1, 2)), np.nan)
         return pixels, facing
 
 
-def _add_torso(shapes: ShapeList, torso: _Torso, skeleton: Skeleton, build: Dict, wear: Dict) -> None:
+def _add_torso(shapes: ShapeList, torso: _Torso, skeleton: Skeleton, build: Dict,
+               wear: Dict) -> None:
     joints, frames = skeleton.joints, skeleton.frames
     centres = torso.centres
     trousers = np.where(wear['skirt'][:, None], wear['skirt_colour'], wear['trousers'])
     belt = _between(centres[0], centres[1], 0.55)
-    shapes.add(centres[0], torso.ring(0, 0.97, 0.03), belt, torso.ring(1, 1.04, 0.02), trousers, TORSO, TORSO, 0)
+    shapes.add(centres[0], torso.ring(0, 0.97, 0.03), belt, torso.ring(1, 1.04, 0.02), trousers,
+               TORSO, TORSO, 0)
     hem = np.where(wear['untucked'], 0.05, 0.6)
-    shapes.add(_between(centres[0], centres[1], hem), torso.ring(0, 1.0), centres[1], torso.ring(1), wear['shirt'], TORSO,
-               TORSO, 1, wear['untucked'])
-    shapes.add(_between(centres[0], centres[1], hem), torso.ring(1, 1.05), centres[1], torso.ring(1), wear['shirt'], TORSO,
-               TORSO, 1, ~wear['untucked'])
-    shapes.add(centres[1], torso.ring(1), centres[2], torso.ring(2, up=0.04), wear['shirt'], TORSO, TORSO, 1)
-    shapes.add(centres[2], torso.ring(2, up=0.04), centres[3], torso.ring(3), wear['shirt'], TORSO, TORSO, 1)
+    shapes.add(_between(centres[0], centres[1], hem), torso.ring(0, 1.0), centres[1], torso.ring(1),
+               wear['shirt'], TORSO, TORSO, 1, wear['untucked'])
+    shapes.add(_between(centres[0], centres[1], hem), torso.ring(1, 1.05), centres[1],
+               torso.ring(1), wear['shirt'], TORSO, TORSO, 1, ~wear['untucked'])
+    shapes.add(centres[1], torso.ring(1), centres[2], torso.ring(2, up=0.04), wear['shirt'], TORSO,
+               TORSO, 1)
+    shapes.add(centres[2], torso.ring(2, up=0.04), centres[3], torso.ring(3), wear['shirt'], TORSO,
+               TORSO, 1)
     collar = _between(joints['neck'], joints['head'], 0.18)
-    shapes.add(centres[3], torso.ring(3, 0.75), collar, _ellipsoid(frames['chest'], 0.036, 0.006, 0.034), wear['shirt'],
-               TORSO, TORSO, 1)
+    opening = _ellipsoid(frames['chest'], 0.036, 0.006, 0.034)
+    shapes.add(centres[3], torso.ring(3, 0.75), collar, opening, wear['shirt'], TORSO, TORSO, 1)
     bust = build['female'] & ~build['child']
     for _, sign in SIDES:
         breast = centres[2] + frames['chest'] @ np.array([sign * 0.040, 0.004, 0.048])
-        shapes.add(breast, 0.029, breast, 0.029, wear['shirt'], TORSO, TORSO, 1, bust & (frames['chest'][:, 2, 2] < 0.75)
-                   & (frames['chest'][:, 2, 2] > -0.2))
+        shapes.add(breast, 0.029, breast, 0.029, wear['shirt'], TORSO, TORSO, 1,
+                   bust & (frames['chest'][:, 2, 2] < 0.75) & (frames['chest'][:, 2, 2] > -0.2))
 
     slim = 0.029 * build['limb']
     throat = _between(joints['neck'], joints['head'], -0.1)
-    shapes.add(throat, slim * 1.25, _between(joints['neck'], joints['head'], 0.65), slim, wear['skin'] * 0.86, NECK, NECK, 0)
+    shapes.add(throat, slim * 1.25, _between(joints['neck'], joints['head'], 0.65), slim,
+               wear['skin'] * 0.86, NECK, NECK, 0)
 
-    hems = [_between(joints[s + '_hip'], joints[s + '_knee'], wear['skirt_length']) for s, _ in SIDES]
+    hems = [_between(joints[side + '_hip'], joints[side + '_knee'], wear['skirt_length'])
+            for side, _ in SIDES]
     span = (hems[0] - hems[1]) / 2
     width = np.linalg.norm(span, axis=1)
     flare = _ellipsoid(frames['pelvis'], 0.052, 0.012, 0.052)
     flare[:, :, 0] += span * (0.5 + 0.03 / np.maximum(width, 0.03))[:, None]
-    shapes.add(centres[0], torso.ring(0, 1.03), (hems[0] + hems[1]) / 2, flare, wear['skirt_colour'], SKIRT, SKIRT, 0,
-               wear['skirt'])
+    shapes.add(centres[0], torso.ring(0, 1.03), (hems[0] + hems[1]) / 2, flare,
+               wear['skirt_colour'], SKIRT, SKIRT, 0, wear['skirt'])
 
     back = frames['chest'] @ np.array([0, -0.02, -0.085])
     pack = _ellipsoid(frames['chest'], 0.075, 0.05, 0.045)
-    shapes.add(centres[2] + back, pack, centres[1] + back + frames['chest'] @ np.array([0, 0.03, 0]), pack * 1.05,
-               wear['accent'] * 0.8, PACK, PACK, 0, wear['backpack'])
+    bottom = centres[1] + back + frames['chest'] @ np.array([0, 0.03, 0])
+    shapes.add(centres[2] + back, pack, bottom, pack * 1.05, wear['accent'] * 0.8, PACK, PACK, 0,
+               wear['backpack'])
 
 
 def _torso_details(torso: _Torso, wear: Dict) -> List[Dict[int, List[Detail]]]:
@@ -393,7 +433,8 @@ def _torso_details(torso: _Torso, wear: Dict) -> List[Dict[int, List[Detail]]]:
             for angle in (-0.75, 0.75):
                 put(accent * 0.7, 1.5, 3, angle - 0.13, angle + 0.13)
         if has['bag']:
-            for ring, angle in zip(2.95 - 2.6 * _STRAP, -0.7 + 1.5 * _STRAP):  # right shoulder to left hip
+            # from the right shoulder to the left hip, in front and behind
+            for ring, angle in zip(2.95 - 2.6 * _STRAP, -0.7 + 1.5 * _STRAP):
                 put(_LEATHER, ring - 0.45, ring, angle - 0.08, angle + 0.12)
                 put(_LEATHER, ring - 0.45, ring, np.pi - angle - 0.12, np.pi - angle + 0.08)
 
@@ -414,7 +455,8 @@ def _add_head(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
     radii = frame * skeleton.head_radii[:, None]
     shift = frame @ np.array([0, 0.003, -0.004])
     full = np.where(wear['hairless'], 1.0, 1.09)[:, None, None]
-    shapes.add(centre + shift, radii * full, centre + shift, radii * full, wear['hair'], HEAD, HEAD, 1)
+    shapes.add(centre + shift, radii * full, centre + shift, radii * full, wear['hair'], HEAD, HEAD,
+               1)
     jaw = centre + frame @ np.array([0, -0.030, 0.014]) * build['head'][:, None]
     shapes.add(centre, radii * 0.9, jaw, radii * 0.62, wear['skin'] * 0.86, HEAD, HEAD, 0)
     for _, sign in SIDES:
@@ -423,12 +465,15 @@ def _add_head(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         shapes.add(ear, lobe, ear, lobe, wear['skin'] * 0.9, HEAD, HEAD, 1, ~wear['long_hair'])
     nape = centre + frame @ np.array([0, 0.01, -0.02])
     tip = skeleton.joints['neck'] + skeleton.frames['chest'] @ np.array([0, -0.035, -0.045])
-    shapes.add(nape, radii * 1.06, tip, _ellipsoid(frame, 0.046, 0.02, 0.020), wear['hair'], HAIR, HAIR, 0, wear['long_hair'])
+    shapes.add(nape, radii * 1.06, tip, _ellipsoid(frame, 0.046, 0.02, 0.020), wear['hair'], HAIR,
+               HAIR, 0, wear['long_hair'])
     bun = centre + frame @ np.array([0, 0.052, -0.052])
-    shapes.add(bun, 0.024, bun, 0.024, wear['hair'], HEAD, HEAD, 0, wear['bun'] & ~wear['long_hair'])
+    shapes.add(bun, 0.024, bun, 0.024, wear['hair'], HEAD, HEAD, 0,
+               wear['bun'] & ~wear['long_hair'])
 
 
-def _ring(azimuth: float, elevation: float, width: float, height: float, num: int = 10) -> np.ndarray:
+def _ring(azimuth: float, elevation: float, width: float, height: float,
+          num: int = 10) -> np.ndarray:
     """A small ellipse on the unit sphere, (num, 3)."""
     turn = np.linspace(0, 2 * np.pi, num, endpoint=False)
     return direction(azimuth + width * np.cos(turn), elevation + height * np.sin(turn))
@@ -438,8 +483,8 @@ def _line(*points) -> np.ndarray:
     return direction(*np.array(points, dtype=float).T)
 
 
-_FACE = _line((-98, -50), (-88, -25), (-80, 2), (-66, 24), (-40, 38), (-15, 43), (15, 43), (40, 38), (66, 24), (80, 2), (88, -25),
-              (98, -50), (125, -72), (180, -82), (-125, -72))
+_FACE = _line((-98, -50), (-88, -25), (-80, 2), (-66, 24), (-40, 38), (-15, 43), (15, 43), (40, 38),
+              (66, 24), (80, 2), (88, -25), (98, -50), (125, -72), (180, -82), (-125, -72))
 _CENTRE = direction(0, -12)
 
 
@@ -448,11 +493,14 @@ def _face_level(share: float) -> np.ndarray:
     return points / np.linalg.norm(points, axis=1, keepdims=True)
 
 
-# In painting order: name: (outline on the unit sphere, distance in head radii, how much it must face the camera).
+# In painting order: name: (outline on the unit sphere, distance in head radii, how much it must
+# face the camera).
 _FEATURES = dict(
-    face=(_FACE, 1.0, 0.02), face2=(_face_level(0.8), 1.0, 0.02), face3=(_face_level(0.5), 1.0, 0.02),
-    beard=(_line((-86, -20), (-70, -22), (-42, -34), (-22, -24), (22, -24), (42, -34), (70, -22), (86, -20), (92, -50),
-                 (60, -76), (0, -80), (-60, -76), (-92, -50)), 1.02, 0.02),
+    face=(_FACE, 1.0, 0.02),
+    face2=(_face_level(0.8), 1.0, 0.02),
+    face3=(_face_level(0.5), 1.0, 0.02),
+    beard=(_line((-86, -20), (-70, -22), (-42, -34), (-22, -24), (22, -24), (42, -34), (70, -22),
+                 (86, -20), (92, -50), (60, -76), (0, -80), (-60, -76), (-92, -50)), 1.02, 0.02),
     l_ear=(_ring(95, -6, 11, 17), 1.06, 0.35), r_ear=(_ring(-95, -6, 11, 17), 1.06, 0.35),
     l_brow=(_line((12, 17), (34, 18), (34, 22), (12, 22)), 1.0, 0.15),
     r_brow=(_line((-12, 17), (-34, 18), (-34, 22), (-12, 22)), 1.0, 0.15),
@@ -474,7 +522,8 @@ _LIPS = np.array([0.62, 0.55, 0.80])  # of the skin's blue, green and red
 
 
 def _towards_camera(skeleton: Skeleton) -> np.ndarray:
-    """For each head, the unit vector w (N, 3) such that the point u of its unit sphere is in sight if u.w > 0."""
+    """For each head, the unit vector w (N, 3) such that the point u of its unit sphere is in sight
+    if u.w > 0."""
     toward = skeleton.frames['head'][:, 2] / skeleton.head_radii
     return toward / np.linalg.norm(toward, axis=1, keepdims=True)
 
@@ -482,8 +531,8 @@ def _towards_camera(skeleton: Skeleton) -> np.ndarray:
 def _clip_to_sight(unit: np.ndarray, facing: np.ndarray) -> np.ndarray:
     """Cut the features at the rim between the heads' near and far sides.
 
-    A vertex on the far side moves to where its line to the feature's middle (or to the feature's nearest vertex, where the middle
-    is out of sight itself) meets the rim.
+    A vertex on the far side moves to where its line to the feature's middle (or to the feature's
+    nearest vertex, where the middle is out of sight itself) meets the rim.
 
     Args:
         unit: Vertices of all features on the unit sphere, (F, 3).
@@ -498,18 +547,21 @@ def _clip_to_sight(unit: np.ndarray, facing: np.ndarray) -> np.ndarray:
         if here.min() >= 0:
             continue
         best = here.argmax(1)[:, 0]
-        pivot, pivot_facing = unit[start:end][best], here[np.arange(len(best)), best]
-        middle, middle_facing = unit[start:end].mean(0), here.mean(1)
-        inner = middle_facing > 0.05
-        pivot, pivot_facing = np.where(inner, middle, pivot)[:, None], np.where(inner, middle_facing, pivot_facing)[:, None]
-        share = np.where((here < 0) & (pivot_facing > 0), here / np.minimum(here - pivot_facing, -1e-6), 0)
+        middle = here.mean(1)
+        inner = middle > 0.05
+        pivot = np.where(inner, unit[start:end].mean(0), unit[start:end][best])[:, None]
+        pivot_facing = np.where(inner, middle, here[np.arange(len(best)), best])[:, None]
+        share = np.where((here < 0) & (pivot_facing > 0),
+                         here / np.minimum(here - pivot_facing, -1e-6), 0)
         points = unit[start:end] + share * (pivot - unit[start:end])
         clipped[:, start:end] = points / np.linalg.norm(points, axis=2, keepdims=True)
     return clipped
 
 
-def _head_details(skeleton: Skeleton, wear: Dict, camera: Camera, light: Light) -> List[Dict[int, List[Detail]]]:
-    """Faces, ears, beards, glasses and caps, as far as they are on the camera's side of the head."""
+def _head_details(skeleton: Skeleton, wear: Dict, camera: Camera,
+                  light: Light) -> List[Dict[int, List[Detail]]]:
+    """Faces, ears, beards, glasses and caps, as far as they are on the camera's side of the
+    head."""
     toward = _towards_camera(skeleton)[:, None]
     reach = np.linalg.norm(_FEATURE_POINTS, axis=1)[:, None]
     unit = _FEATURE_POINTS / reach
@@ -523,18 +575,24 @@ def _head_details(skeleton: Skeleton, wear: Dict, camera: Camera, light: Light) 
     tones = skin[:, None] * (0.12 + 0.88 * np.asarray(light.levels))[:, None]
     colours = np.empty((len(pixels), len(_FEATURES), 3))
     for name, colour in dict(
-            face=tones[:, 0], face2=tones[:, 1], face3=tones[:, 2], beard=hair * 0.9, ear=skin * 0.9,
-            brow=np.minimum(hair * 0.7, skin * 0.6), eye=_EYE, iris=_IRIS, nose=skin * 0.84, tip=skin * 1.06,
-            mouth=skin * _LIPS, lens=_LENS, bridge=_LENS, cap=accent, brim=accent * 0.75).items():
+            face=tones[:, 0], face2=tones[:, 1], face3=tones[:, 2], beard=hair * 0.9,
+            ear=skin * 0.9, brow=np.minimum(hair * 0.7, skin * 0.6), eye=_EYE, iris=_IRIS,
+            nose=skin * 0.84, tip=skin * 1.06, mouth=skin * _LIPS, lens=_LENS, bridge=_LENS,
+            cap=accent, brim=accent * 0.75).items():
         for column, feature in enumerate(_FEATURES):
             if name in (feature, feature[2:]):
                 colours[:, column] = colour
     shown = facing > np.array([least for _, _, least in _FEATURES.values()])
     for column, feature in enumerate(_FEATURES):
-        for name, item in (('ear', ~wear['long_hair']), ('beard', wear['beard']), ('lens', wear['glasses']),
-                           ('bridge', wear['glasses']), ('cap', wear['cap']), ('brim', wear['cap'])):
+        for name, item in (('ear', ~wear['long_hair']), ('beard', wear['beard']),
+                           ('lens', wear['glasses']), ('bridge', wear['glasses']),
+                           ('cap', wear['cap']), ('brim', wear['cap'])):
             if name in (feature, feature[2:]):
                 shown[:, column] &= item
     colours = np.clip(colours, 0, 255).tolist()
-    return [{HEAD: [Detail(pixels[n, _FEATURE_STARTS[i]:_FEATURE_ENDS[i]], colours[n][i], HEAD) for i in np.flatnonzero(shown[n])]}
-            for n in range(len(pixels))]
+    everyone = []
+    for n, outlines in enumerate(pixels):
+        everyone.append({HEAD: [
+            Detail(outlines[_FEATURE_STARTS[i]:_FEATURE_ENDS[i]], colours[n][i], HEAD)
+            for i in np.flatnonzero(shown[n])]})
+    return everyone

@@ -1,4 +1,5 @@
-"""Distractors: things that are not people, some of them with a person's colours, limb shapes or clothes."""
+"""Distractors: things that are not people, some of them with a person's colours, limb shapes or
+clothes."""
 from typing import List, NamedTuple, Tuple, Union
 
 import cv2
@@ -11,7 +12,8 @@ _SKINS = np.array([[84, 120, 170], [150, 186, 228], [50, 70, 105]], dtype=float)
 
 
 class Solid(NamedTuple):
-    """The hull of two ellipses, in lengths of the object: centres (x, y up), semi-axes (x, y), BGR, later layers on top."""
+    """The hull of two ellipses, in lengths of the object: centres (x, y up), semi-axes (x, y), BGR,
+    later layers on top."""
     a: Tuple[float, float]
     axes_a: Tuple[float, float]
     b: Tuple[float, float]
@@ -42,15 +44,18 @@ def _ball(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
 
 def _bush(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
     green = np.array([rng.uniform(20, 70), rng.uniform(70, 150), rng.uniform(30, 100)])
-    return [_blob(place, axes, green * tone, layer) for layer, (place, axes, tone) in enumerate(zip(
-        rng.normal(0, 0.12, (18, 2)), rng.uniform(0.03, 0.085, (18, 2)), rng.uniform(0.6, 1.3, 18)))]
+    leaves = zip(rng.normal(0, 0.12, (18, 2)), rng.uniform(0.03, 0.085, (18, 2)),
+                 rng.uniform(0.6, 1.3, 18))
+    return [_blob(place, axes, green * tone, layer)
+            for layer, (place, axes, tone) in enumerate(leaves)]
 
 
 def _tree(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
-    trunk = _round((0, -0.55), 0.05, (0, 0.1), 0.035, np.array([45, 70, 95]) * rng.uniform(0.6, 1.3))
-    green = np.array([40, 110, 60])
-    return [trunk] + [_blob(place, (0.09, 0.08), green * tone, 1 + layer) for layer, (place, tone) in enumerate(zip(
-        rng.normal((0, 0.3), 0.12, (14, 2)), rng.uniform(0.6, 1.3, 14)))]
+    brown, green = np.array([45, 70, 95]) * rng.uniform(0.6, 1.3), np.array([40, 110, 60])
+    leaves = zip(rng.normal((0, 0.3), 0.12, (14, 2)), rng.uniform(0.6, 1.3, 14))
+    return [_round((0, -0.55), 0.05, (0, 0.1), 0.035, brown)] + [
+        _blob(place, (0.09, 0.08), green * tone, layer)
+        for layer, (place, tone) in enumerate(leaves, start=1)]
 
 
 def _limb(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
@@ -66,12 +71,14 @@ def _limb(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
 def _shirt(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
     """Clothes without anybody in them."""
     return [Solid((0, -0.13), (0.095, 0.02), (0, 0.05), (0.10, 0.04), colour),
-            Solid((0, 0.05), (0.10, 0.04), (0, 0.12), (0.085, 0.02), colour)] + [
-                _round((sign * 0.10, 0.10), 0.03, (sign * 0.15, -0.04), 0.03, colour) for sign in (-1, 1)]
+            Solid((0, 0.05), (0.10, 0.04), (0, 0.12), (0.085, 0.02), colour),
+            _round((0.10, 0.10), 0.03, (0.15, -0.04), 0.03, colour),
+            _round((-0.10, 0.10), 0.03, (-0.15, -0.04), 0.03, colour)]
 
 
 def _bottle(rng: np.random.Generator, colour: np.ndarray) -> List[Solid]:
-    return [_round((0, -0.15), 0.045, (0, 0.05), 0.045, colour), _round((0, 0.05), 0.04, (0, 0.16), 0.015, colour),
+    return [_round((0, -0.15), 0.045, (0, 0.05), 0.045, colour),
+            _round((0, 0.05), 0.04, (0, 0.16), 0.015, colour),
             _round((0, 0.16), 0.018, (0, 0.19), 0.018, colour * 0.5, 1)]
 
 
@@ -80,7 +87,8 @@ _ODDS = (.15, .08, .14, .09, .19, .11, .06)  # the rest are boxes
 
 
 def paint_objects(rng: np.random.Generator, light: Light, sizes: np.ndarray) -> List[Patch]:
-    """Paint random objects, each about its entry of ``sizes`` (in px) long, around their own origins."""
+    """Paint random objects, each about its entry of ``sizes`` (in px) long, around their own
+    origins."""
     patches: List[Union[Patch, None]] = []
     solids: List[Solid] = []
     owners: List[int] = []
@@ -115,7 +123,8 @@ def paint_objects(rng: np.random.Generator, light: Light, sizes: np.ndarray) -> 
         first, last = np.searchsorted(owner, [i, i + 1])
         x, y, width, height = cv2.boundingRect(vertices[first:last].reshape(-1, 2))
         image = np.zeros((height + 3, width + 3, 4), dtype=np.uint8)
-        for outline, tint in zip(fixed_point(vertices[first:last] - (x - 1, y - 1)), colours[first:last]):
+        for outline, tint in zip(fixed_point(vertices[first:last] - (x - 1, y - 1)),
+                                 colours[first:last]):
             fill_convex(image, outline, (*tint, _THING))
         patches[i] = Patch(image, (x - 1, y - 1))
     return patches
@@ -129,15 +138,19 @@ def _paint_box(rng: np.random.Generator, size_px: float, colour: np.ndarray) -> 
     tint = [float(c) for c in colour]
 
     def quad(points, brightness):
-        cv2.fillPoly(image, [np.array(points, np.int32)], (*np.clip(np.multiply(tint, brightness), 0, 255).tolist(), _THING))
+        cv2.fillPoly(image, [np.array(points, np.int32)],
+                     (*np.clip(np.multiply(tint, brightness), 0, 255).tolist(), _THING))
 
     quad([(0, depth), (width - 1, depth), (width - 1 + depth, 0), (depth, 0)], 1.15)
-    quad([(width - 1, depth), (width - 1 + depth, 0), (width - 1 + depth, height), (width - 1, height + depth - 1)], 0.6)
-    quad([(0, depth), (width - 1, depth), (width - 1, height + depth - 1), (0, height + depth - 1)], 0.9)
+    quad([(width - 1, depth), (width - 1 + depth, 0), (width - 1 + depth, height),
+          (width - 1, height + depth - 1)], 0.6)
+    quad([(0, depth), (width - 1, depth), (width - 1, height + depth - 1), (0, height + depth - 1)],
+         0.9)
     for _ in range(rng.integers(0, 4)):
         x, y = rng.integers(0, width), rng.integers(depth, height + depth)
         w, h = rng.integers(2, max(3, width // 2)), rng.integers(2, max(3, height // 4))
         tone = rng.uniform(0.5, 1.4)
-        cv2.rectangle(image, (int(x), int(y)), (int(min(x + w, width - 1)), int(min(y + h, height + depth - 1))),
+        end = int(min(x + w, width - 1)), int(min(y + h, height + depth - 1))
+        cv2.rectangle(image, (int(x), int(y)), end,
                       (*np.clip(np.multiply(tint, tone), 0, 255).tolist(), _THING), -1)
     return Patch(image, (-(width + depth) // 2, -(height + depth) // 2))

@@ -1,4 +1,5 @@
-"""A scene: how many people of what size stand where, who covers whom, and the annotations that follow from it."""
+"""A scene: how many people of what size stand where, who covers whom, and the annotations that
+follow from it."""
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
@@ -14,8 +15,9 @@ from .picture import cast_shadows, photograph, sample_background
 from .pose import sample_poses
 from .shapes import Camera, Patch, sample_light
 
-# A person is left out, of the picture as well as of the annotations, if less than this share of the silhouette is visible
-# (covered or cut off by the picture's edge alike), or less than this many pixels at 256 px.
+# A person is left out, of the picture as well as of the annotations, if less than this share of the
+# silhouette is visible (covered or cut off by the picture's edge alike), or less than this many
+# pixels at 256 px.
 MIN_VISIBLE_SHARE = 0.18
 MIN_VISIBLE_AREA = 70
 _SUPERSAMPLE = 2
@@ -30,8 +32,8 @@ class Preset:
         persons: Fewest and most annotated persons in a picture.
         stature: Smallest and largest standing height, as a share of the picture's side.
         overlap: Range of the box IoU that a person is placed to have with the nearest other one.
-        crowding: Each picture's mean, over its persons, of the largest IoU between the person's annotated box and another
-            one's is at least this.
+        crowding: Each picture's mean, over its persons, of the largest IoU between the person's
+            annotated box and another one's is at least this.
     """
     persons: Tuple[int, int]
     stature: Tuple[float, float]
@@ -55,7 +57,8 @@ def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def crowding(bboxes: List[List[float]]) -> np.ndarray:
-    """Each person's largest box IoU with another person of the picture, (N,); boxes are COCO's x, y, width, height."""
+    """Each person's largest box IoU with another person of the picture, (N,); boxes are COCO's x,
+    y, width, height."""
     boxes = np.array(bboxes, dtype=float)
     boxes[:, 2:] += boxes[:, :2]
     iou = box_iou(boxes[:, None], boxes[None])
@@ -63,15 +66,18 @@ def crowding(bboxes: List[List[float]]) -> np.ndarray:
     return iou.max(1)
 
 
-def render_scene(rng: np.random.Generator, preset: Preset, size: int) -> Tuple[np.ndarray, List[Dict]]:
+def render_scene(rng: np.random.Generator, preset: Preset,
+                 size: int) -> Tuple[np.ndarray, List[Dict]]:
     """Render one picture.
 
-    Scenes that end up with another number of persons than the preset's, or less crowded, are drawn again.
+    Scenes that end up with another number of persons than the preset's, or less crowded, are drawn
+    again.
 
     Returns:
-        tuple: the picture (size, size, 3) uint8 BGR and, from the farthest person to the nearest, COCO annotations without ids:
-        ``segmentation`` (compressed RLE of the visible pixels), ``bbox`` of it, ``area``, ``iscrowd``, ``keypoints`` (pixel
-        indices) with visibility 2 in sight, 1 covered by the own body, a person or a thing, 0 outside the picture (x = y = 0).
+        tuple: the picture (size, size, 3) uint8 BGR and, from the farthest person to the nearest,
+        COCO annotations without ids: ``segmentation`` (compressed RLE of the visible pixels),
+        ``bbox`` of it, ``area``, ``iscrowd``, ``keypoints`` (pixel indices) with visibility 2 in
+        sight, 1 covered by the own body, a person or a thing, 0 outside the picture (x = y = 0).
     """
     light = sample_light(rng)
     for _ in range(_ATTEMPTS):
@@ -81,8 +87,8 @@ def render_scene(rng: np.random.Generator, preset: Preset, size: int) -> Tuple[n
         layers = _stack(rng, figures, places, size, light)
         layers, owner = _remove_hidden(layers, size)
         annotations = _annotate(figures, places, owner, size)
-        if preset.persons[0] <= len(annotations) and (
-                len(annotations) < 2 or crowding([a['bbox'] for a in annotations]).mean() >= preset.crowding):
+        if len(annotations) >= preset.persons[0] and crowding(
+                [a['bbox'] for a in annotations]).mean() >= preset.crowding:
             break
     else:
         raise RuntimeError(f'no scene of {preset} in {_ATTEMPTS} attempts at {size} px')
@@ -112,7 +118,8 @@ def _sample_count(rng: np.random.Generator, preset: Preset) -> int:
 
 
 def _sample_figures(rng, preset, count, size, light) -> Tuple[Figures, np.ndarray]:
-    """Paint ``count`` persons; those of a crowd stand at similar distances. Statures are in px of the canvas."""
+    """Paint ``count`` persons; those of a crowd stand at similar distances. Statures are in px of
+    the canvas."""
     low, high = preset.stature
     if preset.crowding:
         high = min(high, 2.3 / np.sqrt(count + 1))
@@ -129,7 +136,8 @@ def _sample_figures(rng, preset, count, size, light) -> Tuple[Figures, np.ndarra
 
 
 def _place(rng, preset: Preset, figures: Figures, stature: np.ndarray, size: int) -> np.ndarray:
-    """Where each figure's origin goes, (N, 2) int px of the canvas: the best of some random places for the overlap wanted."""
+    """Where each figure's origin goes, (N, 2) int px of the canvas: the best of some random places
+    for the overlap wanted."""
     side = size * _SUPERSAMPLE
     boxes = np.array([(*p.origin, p.origin[0] + p.image.shape[1], p.origin[1] + p.image.shape[0])
                       for p in figures.patches], dtype=float)
@@ -142,7 +150,7 @@ def _place(rng, preset: Preset, figures: Figures, stature: np.ndarray, size: int
         y = feet - height[n]
         if n and preset.crowding:
             near = rng.integers(0, n, 64)
-            x[:64] = boxes[near, 0] + (boxes[near, 2] - boxes[near, 0]) * rng.uniform(-0.7, 1.2, 64) - 0.2 * width[n]
+            x[:64] = boxes[near, 0] + width[near] * rng.uniform(-0.7, 1.2, 64) - 0.2 * width[n]
             x[:64] = np.clip(x[:64], -0.2 * width[n], side - 0.8 * width[n])
             y[:64] = boxes[near, 3] - height[n] + rng.normal(0, 0.07, 64) * height[n]
         trial = np.stack([x, y, x + width[n], y + height[n]], axis=1)
@@ -151,7 +159,8 @@ def _place(rng, preset: Preset, figures: Figures, stature: np.ndarray, size: int
             iou = box_iou(trial[:, None], boxes[None, :n])
             nearest = iou.max(1)
             # The overlap wanted with one person, and little with the others: a crowd, not a pile.
-            cost = np.abs(nearest - max(0., rng.uniform(*preset.overlap))) + 0.5 * (iou.sum(1) - nearest)
+            wanted = max(0., rng.uniform(*preset.overlap))
+            cost = np.abs(nearest - wanted) + 0.5 * (iou.sum(1) - nearest)
             best = int(cost.argmin())
         places[n] = np.rint(trial[best, :2] - box[:2]).astype(int)
         boxes[n] = box + np.tile(places[n], 2)
@@ -163,21 +172,27 @@ def _place(rng, preset: Preset, figures: Figures, stature: np.ndarray, size: int
 
 
 def _stack(rng, figures: Figures, places: np.ndarray, size: int, light) -> List[_Layer]:
-    """Everything from far to near: who stands lower in the picture is nearer, things lie between and before the people."""
+    """Everything from far to near: who stands lower in the picture is nearer, things lie between
+    and before the people."""
     side = size * _SUPERSAMPLE
-    feet = np.array([place[1] + p.origin[1] + p.image.shape[0] for place, p in zip(places, figures.patches)])
+    feet = np.array([place[1] + patch.origin[1] + patch.image.shape[0]
+                     for place, patch in zip(places, figures.patches)])
     depth = feet + rng.normal(0, 0.02 * side, len(feet))
-    layers = [(d, _Layer(patch, place, n + 1)) for n, (d, patch, place) in enumerate(zip(depth, figures.patches, places))]
+    layers = [(d, _Layer(patch, place, person)) for person, (d, patch, place) in enumerate(
+        zip(depth, figures.patches, places), start=1)]
     behind, among = rng.poisson((1.8, 0.55))  # the latter lie anywhere, so that some cover people
-    size_px = side * np.concatenate([rng.uniform(0.15, 0.7, behind), rng.uniform(0.12, 0.45, among)])
-    depth = np.concatenate([np.full(behind, -np.inf), rng.uniform(feet.min(), feet.max() + 0.2 * side, among)])
+    size_px = side * np.concatenate([rng.uniform(0.15, 0.7, behind),
+                                     rng.uniform(0.12, 0.45, among)])
+    depth = np.concatenate([np.full(behind, -np.inf),
+                            rng.uniform(feet.min(), feet.max() + 0.2 * side, among)])
     for patch, d in zip(paint_objects(rng, light, size_px), depth):
         layers.append((d, _Layer(patch, rng.integers(0, side, 2), 0)))
     return [layer for _, layer in sorted(layers, key=lambda item: item[0])]
 
 
 def _own(layers: List[_Layer], size: int) -> np.ndarray:
-    """Whose pixel it is at canvas resolution, (2 size, 2 size) uint8: 0 nobody's, else the person."""
+    """Whose pixel it is at canvas resolution, (2 size, 2 size) uint8: 0 nobody's, else the
+    person."""
     side = size * _SUPERSAMPLE
     owner = np.zeros((side, side), dtype=np.uint8)
     for layer in layers:
@@ -190,12 +205,13 @@ def _own(layers: List[_Layer], size: int) -> np.ndarray:
 def _remove_hidden(layers: List[_Layer], size: int) -> Tuple[List[_Layer], np.ndarray]:
     """Take away the person who is seen least until everybody is seen well enough."""
     needed = MIN_VISIBLE_AREA * (size / 256 * _SUPERSAMPLE) ** 2
-    whole = {layer.person: cv2.countNonZero(cv2.extractChannel(layer.patch.image, 3)) for layer in layers}
+    whole = {layer.person: cv2.countNonZero(cv2.extractChannel(layer.patch.image, 3))
+             for layer in layers}
     while True:
         owner = _own(layers, size)
         seen = cv2.calcHist([owner], [0], None, [256], [0, 256])[:, 0]
-        shares = {layer.person: seen[layer.person] / whole[layer.person] * (seen[layer.person] >= needed)
-                  for layer in layers if layer.person}
+        shares = {person: seen[person] / whole[person] * (seen[person] >= needed)
+                  for person in (layer.person for layer in layers) if person}
         if not shares or min(shares.values()) >= MIN_VISIBLE_SHARE:
             return layers, _majority(owner)
         worst = min(shares, key=shares.get)
@@ -203,7 +219,8 @@ def _remove_hidden(layers: List[_Layer], size: int) -> Tuple[List[_Layer], np.nd
 
 
 def _majority(owner: np.ndarray) -> np.ndarray:
-    """Owner of each picture pixel: the most frequent of its four canvas pixels, the highest number of equally frequent ones."""
+    """Owner of each picture pixel: the most frequent of its four canvas pixels, the highest number
+    of equally frequent ones."""
     a, b, c, d = (np.ascontiguousarray(owner[y::2, x::2]) for y in (0, 1) for x in (0, 1))
     a, b = cv2.min(a, b), cv2.max(a, b)  # sort the four
     c, d = cv2.min(c, d), cv2.max(c, d)
@@ -219,8 +236,10 @@ def _annotate(figures: Figures, places: np.ndarray, owner: np.ndarray, size: int
     pixels = np.rint(places).astype(int)
     inside = ((pixels >= 0) & (pixels < size)).all(2)
     pixels = np.clip(pixels, 0, size - 1)
-    in_sight = figures.in_sight & (owner[pixels[..., 1], pixels[..., 0]] == np.arange(1, len(pixels) + 1)[:, None])
-    keypoints = np.concatenate([np.round(places, 2), np.where(in_sight, 2, 1)[..., None]], axis=2) * inside[..., None]
+    own = owner[pixels[..., 1], pixels[..., 0]] == np.arange(1, len(pixels) + 1)[:, None]
+    in_sight = figures.in_sight & own
+    visibility = np.where(in_sight, 2, 1)[..., None]
+    keypoints = np.concatenate([np.round(places, 2), visibility], axis=2) * inside[..., None]
     owner = np.asfortranarray(owner)
     annotations = []
     for person in np.flatnonzero(np.bincount(owner.ravel('K'))[1:]).tolist():
@@ -235,7 +254,8 @@ def _annotate(figures: Figures, places: np.ndarray, owner: np.ndarray, size: int
     return annotations
 
 
-def _compose(rng, layers: List[_Layer], figures: Figures, places: np.ndarray, size: int) -> np.ndarray:
+def _compose(rng, layers: List[_Layer], figures: Figures, places: np.ndarray,
+             size: int) -> np.ndarray:
     """Paint the layers over a background and photograph them."""
     side = size * _SUPERSAMPLE
     feet = []
@@ -245,11 +265,13 @@ def _compose(rng, layers: List[_Layer], figures: Figures, places: np.ndarray, si
             height, width = np.array(layer.patch.image.shape[:2]) / _SUPERSAMPLE
             feet.append((x + width / 2, y + height * 0.98, width))
     background = cast_shadows(rng, sample_background(rng, size), feet)
-    canvas = cv2.resize(cv2.cvtColor(background, cv2.COLOR_BGR2BGRA), (side, side), interpolation=cv2.INTER_LINEAR)
+    canvas = cv2.resize(cv2.cvtColor(background, cv2.COLOR_BGR2BGRA), (side, side),
+                        interpolation=cv2.INTER_LINEAR)
     for layer in layers:
         windows = layer.windows(side)
         if windows:
             patch = layer.patch.image[windows[1]]
             cv2.copyTo(patch, cv2.extractChannel(patch, 3), canvas[windows[0]])
-    picture = cv2.cvtColor(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA), cv2.COLOR_BGRA2BGR)
+    picture = cv2.cvtColor(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA),
+                           cv2.COLOR_BGRA2BGR)
     return photograph(rng, picture)

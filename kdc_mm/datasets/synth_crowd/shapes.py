@@ -1,7 +1,9 @@
-"""Shaded solids: hulls of two ellipsoids, outlined for many figures at once and painted with OpenCV.
+"""Shaded solids: hulls of two ellipsoids, outlined for many figures at once and painted with
+OpenCV.
 
-A limb is the hull of two spheres, a rib cage the hull of two flat ellipsoids, a head one ellipsoid. Each is painted as nested
-outlines from a dark rim to a light core that is shifted towards the light, which looks round and costs microseconds.
+A limb is the hull of two spheres, a rib cage the hull of two flat ellipsoids, a head one ellipsoid.
+Each is painted as nested outlines from a dark rim to a light core that is shifted towards the
+light, which looks round and costs microseconds.
 
 Letters: N figures, P shapes, Q painted outlines (P times shading levels), V vertices of an outline.
 """
@@ -18,14 +20,15 @@ _SHRINK = np.array([1., 0.82, 0.60, 0.36], dtype=np.float32)
 
 
 class Patch(NamedTuple):
-    """A painted figure. ``image`` (h, w, 4) uint8 holds blue, green, red and the part (0 is outside the figure); its pixel
-    (0, 0) lies at ``origin`` (x, y) from the figure's own origin."""
+    """A painted figure. ``image`` (h, w, 4) uint8 holds blue, green, red and the part (0 is outside
+    the figure); its pixel (0, 0) lies at ``origin`` (x, y) from the figure's own origin."""
     image: np.ndarray
     origin: Tuple[int, int]
 
 
 class Light(NamedTuple):
-    """``towards`` (2,) is the image direction to the light, ``levels`` (4,) the brightness from rim to core."""
+    """``towards`` (2,) is the image direction to the light, ``levels`` (4,) the brightness from rim
+    to core."""
     towards: np.ndarray
     levels: np.ndarray
 
@@ -38,7 +41,8 @@ def sample_light(rng: np.random.Generator) -> Light:
 
 
 class Camera:
-    """Perspective camera at ``distance`` (N,) statures in front of each figure, ``scale`` (N,) px per stature there."""
+    """Perspective camera at ``distance`` (N,) statures in front of each figure, ``scale`` (N,) px
+    per stature there."""
 
     def __init__(self, distance: np.ndarray, scale: np.ndarray) -> None:
         self.distance, self.scale = distance, scale
@@ -55,7 +59,8 @@ class Camera:
 
 
 class ShapeList:
-    """Collects the shapes of N figures; every figure has the same list and switches off what it does not wear."""
+    """Collects the shapes of N figures; every figure has the same list and switches off what it
+    does not wear."""
 
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
@@ -66,8 +71,9 @@ class ShapeList:
         self._active: List[np.ndarray] = []
         self.keys: List[Tuple[int, int, int]] = []  # part, group, layer
 
-    def add(self, a: np.ndarray, size_a: Union[float, np.ndarray], b: np.ndarray, size_b: Union[float, np.ndarray],
-            colour: np.ndarray, part: int, group: int, layer: int = 0, active: Optional[np.ndarray] = None) -> None:
+    def add(self, a: np.ndarray, size_a: Union[float, np.ndarray], b: np.ndarray,
+            size_b: Union[float, np.ndarray], colour: np.ndarray, part: int, group: int,
+            layer: int = 0, active: Optional[np.ndarray] = None) -> None:
         """Add the hull of two ellipsoids.
 
         Args:
@@ -75,7 +81,8 @@ class ShapeList:
             size_a, size_b: A radius, radii (N,), or semi-axes as the columns of (N, 3, 3).
             colour: (N, 3), BGR.
             part: Written to the patch's last channel.
-            group: Shapes of one group are painted together; layers, then shading levels, go over each other in it.
+            group: Shapes of one group are painted together; layers, then shading levels, go over
+                each other in it.
             active: (N,) bool, who has this shape; everybody by default.
         """
         num = len(a)
@@ -90,29 +97,34 @@ class ShapeList:
         self.keys.append((part, group, layer))
 
     def _ellipses(self) -> Tuple[np.ndarray, np.ndarray]:
-        """Image ellipses of all ends: centres (N, P, 2, 2), and (N, P, 2, 3) with xx, xy and yy of the squared semi-axes."""
+        """Image ellipses of all ends: centres (N, P, 2, 2), and (N, P, 2, 3) with xx, xy and yy of
+        the squared semi-axes."""
         centres = np.array(self._centres).transpose(1, 0, 2)
         spreads = np.zeros(centres.shape)
         spreads[..., 0] = spreads[..., 2] = np.array(self._radii).T ** 2
         if self._axes:
             axes = np.array(list(self._axes.values()))
             x, y = axes[:, :, 0], -axes[:, :, 1]
-            spreads[:, list(self._axes)] = np.stack([(x * x).sum(2), (x * y).sum(2), (y * y).sum(2)], 2).transpose(1, 0, 2)
+            spreads[:, list(self._axes)] = np.stack([(x * x).sum(2), (x * y).sum(2),
+                                                     (y * y).sum(2)], 2).transpose(1, 0, 2)
         spreads *= self.camera.magnify(centres)[..., None] ** 2
         shape = (len(centres), -1, 2)
         return (self.camera.project(centres).astype(np.float32).reshape(*shape, 2),
                 spreads.astype(np.float32).reshape(*shape, 3))
 
-    def outlines(self, light: Light, num_levels: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def outlines(self, light: Light,
+                 num_levels: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All outlines of the active shapes.
 
         Args:
             num_levels: (N,) shading levels of each figure, at most 4.
 
         Returns:
-            tuple: index (Q, 3) of figure, shape and level; vertices (Q, V, 2) in px; colours (Q, 3).
+            tuple: index (Q, 3) of figure, shape and level; vertices (Q, V, 2) in px; colours
+            (Q, 3).
         """
-        active = np.array(self._active).T[:, :, None] & (np.arange(4) < num_levels[:, None])[:, None]
+        painted = np.arange(4) < num_levels[:, None]
+        active = np.array(self._active).T[:, :, None] & painted[:, None]
         index = np.argwhere(active)
         figure, shape, level = index.T
         centres, spreads = self._ellipses()
@@ -121,16 +133,18 @@ class ShapeList:
         shrink = _SHRINK[level]
         radius = np.sqrt((xx * yy - xy * xy) / (xx + yy))
         centre = centre + ((1 - shrink)[:, None] * radius * 0.8)[..., None] * light.towards
-        # The support point of an ellipse with squared axes S in direction n is S n / sqrt(n' S n); the hull of two
-        # ellipses takes, in each direction, the farther of their support points.
+        # The support point of an ellipse with squared axes S in direction n is S n / sqrt(n' S n);
+        # the hull of two ellipses takes, in each direction, the farther of their support points.
         nx, ny = _NORMALS
         sx, sy = xx[..., None] * nx + xy[..., None] * ny, xy[..., None] * nx + yy[..., None] * ny
         grow = shrink[:, None, None] / np.sqrt(np.maximum(sx * nx + sy * ny, 1e-6))
         px, py = centre[..., :1] + sx * grow, centre[..., 1:] + sy * grow
         farther = px * nx + py * ny
         second = farther[:, 1] > farther[:, 0]
-        vertices = np.stack([np.where(second, px[:, 1], px[:, 0]), np.where(second, py[:, 1], py[:, 0])], axis=-1)
-        colours = np.array(self._colours).transpose(1, 0, 2)[figure, shape] * light.levels[level][:, None]
+        vertices = np.stack([np.where(second, px[:, 1], px[:, 0]),
+                             np.where(second, py[:, 1], py[:, 0])], axis=-1)
+        colours = np.array(self._colours).transpose(1, 0, 2)[figure, shape]
+        colours = colours * light.levels[level][:, None]
         return index, vertices, np.clip(colours, 0, 255)
 
 
