@@ -49,7 +49,7 @@ def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Di
     _add_torso(shapes, torso, skeleton, build, clothing)
     _add_arms(shapes, skeleton, build, clothing)
     _add_head(shapes, skeleton, build, clothing)
-    index, vertices, colours = shapes.outlines(light, np.digitize(camera.scale, [110, 270]) + 2)
+    index, vertices, colours = shapes.outlines(light, np.digitize(camera.scale, [130, 400]) + 2)
 
     ranks = _paint_order(skeleton)
     figure, shape, level = index.T
@@ -517,6 +517,9 @@ _FEATURES = dict(
 _FEATURE_POINTS = np.concatenate([outline * reach for outline, reach, _ in _FEATURES.values()])
 _FEATURE_ENDS = np.cumsum([len(outline) for outline, _, _ in _FEATURES.values()])
 _FEATURE_STARTS = np.concatenate([[0], _FEATURE_ENDS[:-1]])
+_WIDE_FEATURES = [
+    (start, end) for name, start, end in zip(_FEATURES, _FEATURE_STARTS, _FEATURE_ENDS)
+    if name in ('face', 'face2', 'face3', 'beard', 'cap', 'brim')]
 _EYE, _IRIS, _LENS = np.array([[225., 228., 230.], [35., 40., 48.], [38., 36., 34.]])
 _LIPS = np.array([0.62, 0.55, 0.80])  # of the skin's blue, green and red
 
@@ -529,7 +532,7 @@ def _towards_camera(skeleton: Skeleton) -> np.ndarray:
 
 
 def _clip_to_sight(unit: np.ndarray, facing: np.ndarray) -> np.ndarray:
-    """Cut the features at the rim between the heads' near and far sides.
+    """Cut the wide features at the rim between the heads' near and far sides.
 
     A vertex on the far side moves to where its line to the feature's middle (or to the feature's
     nearest vertex, where the middle is out of sight itself) meets the rim.
@@ -542,10 +545,8 @@ def _clip_to_sight(unit: np.ndarray, facing: np.ndarray) -> np.ndarray:
         np.ndarray: (N, F, 3).
     """
     clipped = np.repeat(unit[None], len(facing), axis=0)
-    for start, end in zip(_FEATURE_STARTS, _FEATURE_ENDS):
+    for start, end in _WIDE_FEATURES:
         here = facing[:, start:end]
-        if here.min() >= 0:
-            continue
         best = here.argmax(1)[:, 0]
         middle = here.mean(1)
         inner = middle > 0.05

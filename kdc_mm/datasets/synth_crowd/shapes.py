@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 SHIFT = 4  # cv2 fixed point: vertices are in 1/16 px
-_NUM_VERTICES = 20
+_NUM_VERTICES = 16
 _TURN = np.linspace(0, 2 * np.pi, _NUM_VERTICES, endpoint=False)
 _NORMALS = np.stack([np.cos(_TURN), np.sin(_TURN)]).astype(np.float32)
 _SHRINK = np.array([1., 0.82, 0.60, 0.36], dtype=np.float32)
