@@ -108,9 +108,9 @@ class TimedTrainLoop(IterBasedTrainLoop):
 
     def _plan_end(self) -> None:
         """Estimate the number of iterations, exact before the last one: hooks act on it."""
-        pace = self.elapsed / max(self._iter, 1)
-        left = int((self.seconds - self.elapsed) / pace) if pace else 1
-        self._max_iters = self._iter + max(left, 1)
+        if self._iter > 0:
+            pace = self.elapsed / self._iter
+            self._max_iters = self._iter + max(int((self.seconds - self.elapsed) / pace), 1)
 
 
 @HOOKS.register_module()
@@ -151,6 +151,8 @@ class ProgressHook(Hook):
     def after_val_epoch(self, runner, metrics: Optional[Dict[str, float]] = None) -> None:
         console.print(f'  [bold]keypoint AP {metrics["coco/AP"]:.3f}   '
                       f'mask AP {metrics["coco/segm_mAP"]:.3f}[/]')
+
+    after_test_epoch = after_val_epoch
 
 
 def clock(seconds: float) -> str:
@@ -232,8 +234,9 @@ def main(argv=None):
         runner = Runner.from_cfg(demo_config(args))
         minutes = 0. if args.checkpoint else train(runner, args)
         console.print(f'[bold]3 Evaluation[/]  {args.val} held-out images')
-        found = runner.val()
-        dataset = runner.val_dataloader.dataset
+        # A validation is a point of the curves; without training there are none.
+        found = runner.test() if args.checkpoint else runner.val()
+        dataset = (runner.test_loop if args.checkpoint else runner.val_loop).dataloader.dataset
         links = dataset.metainfo['skeleton_links']
         rows = [
             picture_row(predict(runner.model, dataset, index), links)
