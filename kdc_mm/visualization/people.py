@@ -23,9 +23,16 @@ class People(NamedTuple):
     """(n, 4), x1 y1 x2 y2 in pixels."""
 
 
-def predicted_people(data_sample: PoseDataSample) -> People:
-    """People of ``pred_instances``, in pixels of the original image."""
-    return _people_of_instances(data_sample.pred_instances, data_sample.metainfo.get('ori_shape'))
+def predicted_people(data_sample: PoseDataSample, mask_thr: float = 0.3) -> People:
+    """People of ``pred_instances``, in pixels of the original image.
+
+    Those whose ``mask_scores`` lie below ``mask_thr`` are left out, if there are such scores: a
+    head lists fragments and doubtful people too, for the metrics to rank.
+    """
+    instances = data_sample.pred_instances
+    if 'mask_scores' in instances:
+        instances = instances[to_numpy(instances.mask_scores) >= mask_thr]
+    return _people_of_instances(instances, data_sample.metainfo.get('ori_shape'))
 
 
 def annotated_people(data_sample: PoseDataSample) -> People:

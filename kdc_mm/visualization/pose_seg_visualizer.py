@@ -25,6 +25,8 @@ class PoseSegVisualizer(PoseLocalVisualizer):
         draw_fields (bool): Whether to add pictures of the predicted fields, as far as the sample
             has them (the head's ``test_cfg`` needs ``output_heatmaps=True``): keypoint heatmaps,
             KeyCentroid and MaskCentroid arrows. Defaults to False.
+        mask_thr (float): Predicted people whose mask has a lower score are left out. Defaults to
+            0.3.
         min_long_side (int): Smaller images are drawn enlarged to this length of their longer
             side, so that lines are crisp. Defaults to 800.
         *args, **kwargs: Of MMPose's ``PoseLocalVisualizer``; its colours, radius and line width
@@ -35,10 +37,12 @@ class PoseSegVisualizer(PoseLocalVisualizer):
                  name: str = 'visualizer',
                  *args,
                  draw_fields: bool = False,
+                 mask_thr: float = 0.3,
                  min_long_side: int = 800,
                  **kwargs) -> None:
         super().__init__(name, *args, **kwargs)
         self.draw_fields = draw_fields
+        self.mask_thr = mask_thr
         self.min_long_side = min_long_side
         # Fields of the next sample, where a hook has merged them away.
         self.pred_fields = None
@@ -89,7 +93,7 @@ class PoseSegVisualizer(PoseLocalVisualizer):
             panel = self._draw(image, annotated, colors, zoom, kpt_thr, draw_bbox)
             panels.append(add_label(panel, 'ground truth'))
         if draw_pred and 'pred_instances' in data_sample:
-            predicted = predicted_people(data_sample)
+            predicted = predicted_people(data_sample, self.mask_thr)
             colors = (
                 matching_colors(predicted, annotated)
                 if annotated else person_colors(len(predicted.boxes)))

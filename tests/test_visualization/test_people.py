@@ -8,6 +8,7 @@ from kdc_mm.visualization.people import (
     annotated_people,
     matching_colors,
     people_of_annotations,
+    predicted_people,
 )
 
 BOX = [[10, 10, 30, 10, 30, 30, 10, 30]]
@@ -49,6 +50,18 @@ def test_a_sample_without_raw_annotations_shows_its_instances():
         keypoints=np.ones((2, 17, 2)), keypoints_visible=np.zeros((2, 17)))
     found = annotated_people(sample)
     assert found.masks is None and (found.scores == 0).all()
+
+
+def test_people_with_a_doubtful_mask_are_left_out():
+    sample = PoseDataSample(metainfo=dict(ori_shape=(40, 50)))
+    masks = [np.full((40, 50), value) for value in (True, False, True)]
+    sample.pred_instances = InstanceData(
+        keypoints=np.ones((3, 17, 2)),
+        keypoint_scores=np.ones((3, 17)),
+        masks=masks,
+        mask_scores=np.array([0.9, 0.1, 0.4]))
+    found = predicted_people(sample, mask_thr=0.3)
+    assert len(found.keypoints) == 2 and found.masks.all()
 
 
 def test_a_predicted_person_has_the_colour_of_the_true_one():
