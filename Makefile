@@ -1,7 +1,9 @@
 # Two commands do everything: `make demo` and `make test`. Each makes .venv first, where it is missing or stale.
 
-PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+ifndef PYTHON
+PYTHON := $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
+endif
 VENV_PYTHON := .venv/bin/python
 
 .PHONY: help env demo test test-slow test-gpu lint clean
