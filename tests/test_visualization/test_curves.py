@@ -17,21 +17,12 @@ def test_losses_and_metrics_stand_over_the_same_iterations(tmp_path):
     path = write(tmp_path, [
         dict(loss=3., loss_heatmap=2., lr=0.1, iter=10, step=10),
         dict(loss=2., loss_heatmap=1., lr=0.1, iter=20, step=20),
-        {'coco/AP': 0.4, 'coco/segm_mAP': 0.3, 'step': 20},
+        {'coco/AP': 0.4, 'coco/segm_mAP': 0.3, 'step': 0},
     ])
     losses, metrics = read_scalars(path)
     assert np.array_equal(losses['loss'], [[10, 3], [20, 2]])
     assert losses.keys() == {'loss', 'loss_heatmap'}
     assert np.array_equal(metrics['coco/AP'], [[20, 0.4]])
-
-
-def test_validations_logged_by_epoch_stand_at_the_end_of_the_epoch(tmp_path):
-    path = write(tmp_path, [
-        dict(loss=3., epoch=1, step=50), dict(loss=2., epoch=1, step=100),
-        dict(loss=1., epoch=2, step=150), {'coco/AP': 0.4, 'step': 1}
-    ])
-    _, metrics = read_scalars(path)
-    assert np.array_equal(metrics['coco/AP'], [[100, 0.4]])
 
 
 @pytest.mark.parametrize('lines', [
