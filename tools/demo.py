@@ -29,7 +29,12 @@ from kdc_mm.datasets.synth_crowd import make_synth_crowd  # noqa: E402
 from kdc_mm.datasets.synth_crowd.make import MANIFEST, RENDERER_VERSION  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint, cpu_has_bfloat16  # noqa: E402
 from kdc_mm.visualization import picture_grid, plot_curves  # noqa: E402
-from kdc_mm.visualization.rows import TITLES, from_few_to_many_people, picture_row, predict  # noqa: E402
+from kdc_mm.visualization.rows import (  # noqa: E402
+    TITLES,
+    from_few_to_many_people,
+    picture_row,
+    predict,
+)
 
 # mmengine and the COCO tools print to standard output, which goes to a file while they run.
 console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
@@ -204,7 +209,7 @@ def is_outdated(args) -> bool:
 
 
 def make_data(args) -> None:
-    console.print(f'[bold]1 Data[/]  SynthCrowd easy, {args.train} images to train on, '
+    console.print(f'[bold]Data[/]  SynthCrowd easy, {args.train} images to train on, '
                   f'{args.val} held out, in {args.data_dir}')
     try:
         make_synth_crowd(
@@ -215,7 +220,7 @@ def make_data(args) -> None:
 
 def train(runner: Runner, args) -> float:
     """Train, and return the minutes that it took."""
-    console.print(f'[bold]2 Training[/]  {args.config.stem}, {args.minutes:g} minutes, on '
+    console.print(f'[bold]Training[/]  {args.config.stem}, {args.minutes:g} minutes, on '
                   f'{len(os.sched_getaffinity(0))} CPU cores; log: {args.work_dir / "demo.log"}')
     runner.train()
     return runner.train_loop.elapsed / 60
@@ -233,7 +238,7 @@ def main(argv=None):
     with quiet(args.work_dir / 'demo.log'):
         runner = Runner.from_cfg(demo_config(args))
         minutes = 0. if args.checkpoint else train(runner, args)
-        console.print(f'[bold]3 Evaluation[/]  {args.val} held-out images')
+        console.print(f'[bold]Evaluation[/]  {args.val} held-out images')
         # A validation is a point of the curves; without training there are none.
         found = runner.test() if args.checkpoint else runner.val()
         dataset = (runner.test_loop if args.checkpoint else runner.val_loop).dataloader.dataset
@@ -245,7 +250,7 @@ def main(argv=None):
     metrics = {name: round(float(found[key]), 4) for key, name in METRICS.items()}
     metrics.update(
         train_minutes=round(minutes, 2),
-        iterations=runner.iter,
+        iterations=0 if args.checkpoint else runner.iter,
         images=len(dataset),
         persons=sum(len(dataset.get_data_info(i)['raw_ann_info'] or [])
                     for i in range(len(dataset))))
