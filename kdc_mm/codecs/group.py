@@ -191,22 +191,18 @@ def _join_fragments(channel, score, position, centroid, person, members, apart, 
         for j in range(len(person)):
             if apart[i, j]:
                 blocked[person[i], person[j]] = True
+    # every fragment remembers its best partner, so that a union costs one walk, not one per pair
+    error = np.ones(len(person), np.float32)
+    partner = np.full(len(person), -1)
+    alive = weight > 0
     ids = np.unique(person)
-    while True:
-        best, first, second = 1., -1, -1
-        for m in range(len(ids)):
-            p = ids[m]
-            if weight[p] == 0:
-                continue
-            for n in range(m + 1, len(ids)):
-                q = ids[n]
-                if weight[q] == 0 or blocked[p, q]:
-                    continue
-                error = _centroid_error(
-                    _distance(centre[p], centre[q]), (reach[p] + reach[q]) / 2, tolerance)
-                if error < best and not (members[p] & members[q]).any():
-                    best, first, second = error, p, q
-        if first < 0:
+    for p in ids:
+        error[p], partner[p] = _best_partner(p, ids, centre, reach, members, blocked, alive,
+                                             tolerance)
+    while len(ids):
+        first = ids[np.argmin(error[ids])]
+        second = partner[first]
+        if second < 0:
             return
         if weight[second] > weight[first]:
             first, second = second, first
@@ -215,9 +211,34 @@ def _join_fragments(channel, score, position, centroid, person, members, apart, 
         centre[first] += rate * (centre[second] - centre[first])
         reach[first] += rate * (reach[second] - reach[first])
         weight[first] += weight[second]
-        weight[second] = 0
+        alive[second] = False
+        error[second], partner[second] = 1, -1
         blocked[first] |= blocked[second]
         blocked[:, first] |= blocked[:, second]
+        union = np.array([first])
+        for p in ids:
+            if p == first or partner[p] == first or partner[p] == second:
+                error[p], partner[p] = _best_partner(p, ids, centre, reach, members, blocked,
+                                                     alive, tolerance)
+            elif alive[p]:
+                nearer, _ = _best_partner(p, union, centre, reach, members, blocked, alive,
+                                          tolerance)
+                if nearer < error[p]:
+                    error[p], partner[p] = nearer, first
+
+
+@numba.njit(cache=True)
+def _best_partner(p, candidates, centre, reach, members, blocked, alive, tolerance):
+    """The fragment whose centroid agrees best with that of p, and their error; else 1 and -1."""
+    best, partner = np.float32(1), -1
+    for q in candidates:
+        if q == p or not alive[q] or blocked[p, q]:
+            continue
+        error = _centroid_error(
+            _distance(centre[p], centre[q]), (reach[p] + reach[q]) / 2, tolerance)
+        if error < best and not (members[p] & members[q]).any():
+            best, partner = np.float32(error), q
+    return best, partner
 
 
 def _assemble(found: Keypoints, person: np.ndarray, num_keypoints: int, outgoing: np.ndarray,

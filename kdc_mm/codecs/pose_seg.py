@@ -13,7 +13,8 @@ from .gaussian import smooth_channels
 from .group import GroupingTolerance, Poses, group_keypoints
 from .owner_maps import IGNORED, MAX_PERSONS, NOBODY, keypoint_owner_map
 from .skeleton import build_skeleton
-from .vote import Keypoints, Votes, collect_votes, full_disk_weight, merge_votes
+from .vote import (Keypoints, Votes, collect_votes, full_disk_weight, merge_votes,
+                   strongest_of_each_kind)
 
 
 #: Trust in a mask that no keypoint confirms, against the root of a pose's score.
@@ -79,7 +80,7 @@ class PoseSeg(BaseKeypointCodec):
         min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
             squared. Defaults to 100; infinity for persons with keypoints only.
         max_votes (int): Most votes per image. Defaults to 60000.
-        max_persons (int): Most persons per image. Defaults to 256.
+        max_persons (int): Most persons per image, and most keypoints of a kind. Defaults to 256.
 
     Raises:
         ValueError: if a value is out of range or the skeleton is not connected.
@@ -244,8 +245,9 @@ class PoseSeg(BaseKeypointCodec):
         full_weight = full_disk_weight(
             self.radius, self.vote_radius,
             self.heatmap_stride) if self.use_key_centroid else 1.
-        return merge_votes(votes, self.skeleton.num_keypoints, self.merge_radius, full_weight,
-                           self.keypoint_threshold)
+        found = merge_votes(votes, self.skeleton.num_keypoints, self.merge_radius, full_weight,
+                            self.keypoint_threshold)
+        return strongest_of_each_kind(found, self.max_persons)
 
     def group(self, votes: Votes) -> Poses:
         """Votes of one image to persons, strongest first."""

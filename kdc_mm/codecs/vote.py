@@ -151,6 +151,14 @@ def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float, full_weig
     return Keypoints(channel, score, values[:, 0], values[:, 1], values[:, 2:])
 
 
+def strongest_of_each_kind(found: Keypoints, limit: int) -> Keypoints:
+    """At most ``limit`` keypoints of every channel, those with the best scores."""
+    order = np.lexsort((-found.score, found.channel))
+    rank = np.arange(len(order)) - np.searchsorted(found.channel, found.channel)
+    kept = np.sort(order[rank < limit])
+    return Keypoints(*(part[kept] for part in found))
+
+
 @numba.njit(cache=True)
 def _by_weight(weight, low, high):
     """Indices low..high in order of falling weight (to 1/64 of the largest)."""
