@@ -21,12 +21,13 @@ def keypoint_owner_map(keypoints: np.ndarray, labelled: np.ndarray, map_size, st
         radius (float): Disk radius R in input pixels.
 
     Returns:
-        np.ndarray: (K, h, w) uint8, 0 outside all disks, j + 1 in the disk of person j.
+        np.ndarray: (K, h, w) uint8, 0 outside all disks, j + 1 in the disk of person j; of keypoints
+        at the same distance the first person's counts.
     """
     width, height = map_size
     num_keypoints = keypoints.shape[1]
     owner = np.zeros((num_keypoints, height, width), dtype=np.uint8)
-    nearest = np.full((height, width), np.inf, dtype=np.float32)
+    nearest = np.full((height, width), np.inf)
     _paint_disks(
         np.ascontiguousarray(keypoints, dtype=np.float32), np.ascontiguousarray(labelled), owner,
         nearest, stride, radius)
