@@ -11,8 +11,8 @@ class PersonSegMetric(DetCocoMetric):
 
     MMPose's metrics read numpy arrays from ``pred_instances``, mmdet's read tensors. This class
     hands its parent tensors; all scores are the parent's. It reads ``bboxes`` (n, 4), ``scores``
-    (n,), ``labels`` (n,) and ``masks``, a list of n COCO RLEs of the image's size, and logs
-    ``coco/segm_mAP`` and its five companions.
+    (n,), ``labels`` (n,), ``masks``, a list of n COCO RLEs of the image's size, and, where masks do
+    not rank as poses do, ``mask_scores`` (n,), and logs ``coco/segm_mAP`` and its five companions.
 
     Args:
         ann_file (str): Annotation file in COCO's layout, with segmentations.
@@ -52,7 +52,10 @@ class PersonSegMetric(DetCocoMetric):
         if (h, w) != (img['height'], img['width']):
             raise ValueError(f'The image {data_sample["img_path"]!r} is {w}x{h} pixels, but the '
                              f'annotation file gives it {img["width"]}x{img["height"]}.')
-        tensors = {key: torch.as_tensor(pred[key]) for key in ('bboxes', 'scores', 'labels')}
+        tensors = {
+            key: torch.as_tensor(pred[key])
+            for key in ('bboxes', 'scores', 'labels', 'mask_scores') if key in pred
+        }
         return dict(
             img_id=data_sample['img_id'],
             ori_shape=(h, w),

@@ -86,6 +86,18 @@ def test_ground_truth_as_prediction_scores_one(data_root, folder, name, dataset)
     assert scores['coco/AP'] > 0.95
 
 
+def test_masks_rank_by_their_own_scores_where_they_have_some(write_coco):
+    files = write_coco([(grey_image(), [person(5, 5, 20, 40)])])
+    coco = COCO(files['ann_file'])
+    right = coco.annToRLE(coco.anns[1])
+    wrong = cocomask.encode(np.asfortranarray(np.eye(60, 80, dtype=np.uint8)))
+    sample = data_sample(coco.imgs[1], [wrong, right], scores=np.array([0.9, 0.1]))
+    assert evaluate([seg_metric(files['ann_file'])], [sample])['coco/segm_mAP'] == pytest.approx(0.5)
+    sample = data_sample(coco.imgs[1], [wrong, right], scores=np.array([0.9, 0.1]))
+    sample.pred_instances.mask_scores = np.array([0.2, 0.8], dtype=np.float32)
+    assert evaluate([seg_metric(files['ann_file'])], [sample])['coco/segm_mAP'] == pytest.approx(1)
+
+
 def test_scores_equal_pycocotools(data_root):
     ann_file = data_root / 'coco-mini' / 'annotations' / 'person_keypoints_train2017.json'
     coco = COCO(ann_file)
