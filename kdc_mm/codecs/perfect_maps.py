@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .fields import build_pose_fields
-from .owner_maps import IGNORED, NOBODY
+from .owner_maps import IGNORED, NOBODY, keypoint_owner_map
 from .pose_seg import PoseSeg
 
 #: Logit of a certain cell.
@@ -17,9 +17,10 @@ _CERTAIN = 8.
 def perfect_maps(codec: PoseSeg, encoded: Dict) -> Dict[str, Tensor]:
     """Turn encoded ground truth into network output.
 
-    Pose maps are the training targets themselves. The semantic map holds, at the mask stride, the
-    signed distance to the mask's boundary, as logits learnt at input resolution do; MaskCentroid
-    offsets lead to the mean of the instance's mask pixels.
+    Pose maps are the training targets themselves, with vectors that go on a little beyond the
+    disks. The semantic map holds, at the mask stride, the signed distance to the mask's boundary,
+    as logits learnt at input resolution do; MaskCentroid offsets lead to the mean of the
+    instance's mask pixels.
 
     Args:
         codec (PoseSeg): The codec that encoded and that will decode.
@@ -30,11 +31,16 @@ def perfect_maps(codec: PoseSeg, encoded: Dict) -> Dict[str, Tensor]:
         segmentation maps if the image has no masks.
     """
     keypoint_owner, mask_owner = encoded['owner_maps']
+    table = encoded['keypoint_table']
+    in_disk = torch.as_tensor((keypoint_owner != NOBODY) & (keypoint_owner != IGNORED))
+    # smoothing warms cells beside the disks too: vectors go on there, as a network's would
+    around = keypoint_owner_map(table[..., :2], table[..., 2] > 0, codec.heatmap_size,
+                                codec.heatmap_stride, codec.radius + 3 * codec.heatmap_stride)
     fields = build_pose_fields(
-        torch.as_tensor(keypoint_owner), torch.as_tensor(encoded['keypoint_table']),
-        codec.heatmap_stride, torch.as_tensor(codec.skeleton.edges))
+        torch.as_tensor(around), torch.as_tensor(table), codec.heatmap_stride,
+        torch.as_tensor(codec.skeleton.edges))
     maps = dict(
-        heatmaps=(fields['heatmap'] * 2 - 1) * _CERTAIN,
+        heatmaps=(in_disk.float() * 2 - 1) * _CERTAIN,
         person_centroids=fields['person_centroid'].flatten(0, 1),
         limbs=fields['limb'].flatten(0, 1))
     if codec.use_key_centroid:
