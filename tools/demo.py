@@ -237,6 +237,7 @@ def main(argv=None):
     args.work_dir.mkdir(parents=True, exist_ok=True)
     with quiet(args.work_dir / 'demo.log'):
         runner = Runner.from_cfg(demo_config(args))
+        runner.model.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         minutes = 0. if args.checkpoint else train(runner, args)
         console.print(f'[bold]Evaluation[/]  {args.val} held-out images')
         # A validation is a point of the curves; without training there are none.

@@ -1,7 +1,7 @@
 # Small and from random weights: what `make demo` trains on two CPU cores.
 _base_ = ['../kdc_rn152_coco.py']
 
-train_cfg = dict(_delete_=True, by_epoch=False, max_iters=1500, val_interval=500)
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=1500, val_interval=300)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1.5e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=5.))

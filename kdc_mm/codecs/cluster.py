@@ -228,7 +228,8 @@ def _label_runs(semantic, offset, stride, cell_x, weight_x, cell_y, weight_y, sc
         start.append(since)
         length.append(width * height - since)
     return (np.array(label, dtype=np.int64), np.array(start, dtype=np.int64),
-            np.array(length, dtype=np.int64), (probability / np.maximum(area, 1)).astype(np.float32))
+            np.array(length, dtype=np.int64),
+            (probability / np.maximum(area, 1)).astype(np.float32))
 
 
 @numba.njit(cache=True)

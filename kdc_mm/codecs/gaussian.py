@@ -1,4 +1,4 @@
-"""Gaussian optimisation: smoothing by a kernel of its own for every channel (paper, eqs. 2 and 8)."""
+"""Gaussian optimisation: each channel smoothed by a kernel of its own (paper, eqs. 2 and 8)."""
 from typing import Sequence
 
 import torch

@@ -65,6 +65,53 @@ def group_keypoints(found: Keypoints, num_keypoints: int, edges: np.ndarray, out
     return _assemble(found, person, num_keypoints, outgoing, edges)
 
 
+def suppress_duplicates(poses: Poses, threshold: float) -> Poses:
+    """Drop persons whose detected keypoints mostly lie on those of a stronger person.
+
+    The similarity of a keypoint pair is exp(−d² / 2(0.1 l)²), l the larger side of the stronger
+    person's box: OKS with one σ for all kinds, which a person's own duplicates come near and a
+    person behind another one does not.
+
+    Args:
+        poses (Poses): n persons, strongest first.
+        threshold (float): Mean similarity over the weaker person's detected keypoints.
+
+    Returns:
+        Poses: those that remain.
+    """
+    keep = _distinct(poses.keypoints, poses.detected, np.float32(threshold))
+    return Poses(*(part[keep] for part in poses))
+
+
+@numba.njit(cache=True)
+def _distinct(keypoints, detected, threshold):
+    count, num_keypoints = detected.shape
+    keep = np.ones(count, np.bool_)
+    for p in range(count):
+        if not keep[p]:
+            continue
+        low = np.array([np.inf, np.inf], np.float32)
+        high = -low
+        for k in range(num_keypoints):
+            if detected[p, k]:
+                low = np.minimum(low, keypoints[p, k])
+                high = np.maximum(high, keypoints[p, k])
+        width = np.float32(0.1) * max(high[0] - low[0], high[1] - low[1], np.float32(1))
+        for q in range(p + 1, count):
+            if not keep[q]:
+                continue
+            similarity, total = np.float32(0), 0
+            for k in range(num_keypoints):
+                if detected[q, k]:
+                    total += 1
+                    if detected[p, k]:
+                        squared = ((keypoints[p, k, 0] - keypoints[q, k, 0])**2 +
+                                   (keypoints[p, k, 1] - keypoints[q, k, 1])**2)
+                        similarity += np.exp(-squared / (2 * width**2))
+            keep[q] = similarity <= threshold * total
+    return keep
+
+
 def _edge_slots(edges: np.ndarray, outgoing: np.ndarray) -> np.ndarray:
     """(2E,) column of ``outgoing`` that holds each directed edge."""
     slots = np.empty(len(edges), np.int64)

@@ -1,4 +1,6 @@
 """Encoding: whose keypoint disk a map cell lies in, as one small integer per cell."""
+from typing import Tuple
+
 import numba
 import numpy as np
 
@@ -9,8 +11,8 @@ IGNORED = 255
 MAX_PERSONS = 254
 
 
-def keypoint_owner_map(keypoints: np.ndarray, labelled: np.ndarray, map_size, stride: int,
-                       radius: float) -> np.ndarray:
+def keypoint_owner_map(keypoints: np.ndarray, labelled: np.ndarray, map_size: Tuple[int, int],
+                       stride: int, radius: float) -> np.ndarray:
     """Assign every map cell to the nearest keypoint whose disk D_R covers it (paper, 3.1).
 
     Args:
@@ -21,8 +23,8 @@ def keypoint_owner_map(keypoints: np.ndarray, labelled: np.ndarray, map_size, st
         radius (float): Disk radius R in input pixels.
 
     Returns:
-        np.ndarray: (K, h, w) uint8, 0 outside all disks, j + 1 in the disk of person j; of keypoints
-        at the same distance the first person's counts.
+        np.ndarray: (K, h, w) uint8, 0 outside all disks, j + 1 in the disk of person j; of
+        keypoints at the same distance the first person's counts.
     """
     width, height = map_size
     num_keypoints = keypoints.shape[1]

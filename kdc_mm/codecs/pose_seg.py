@@ -7,15 +7,26 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from .cluster import (ImageFrame, MaskMaps, Masks, cluster_masks, dynamic_centroids,
-                      leftover_centroids)
+from .cluster import (
+    ImageFrame,
+    MaskMaps,
+    Masks,
+    cluster_masks,
+    dynamic_centroids,
+    leftover_centroids,
+)
 from .gaussian import smooth_channels
-from .group import GroupingTolerance, Poses, group_keypoints
+from .group import GroupingTolerance, Poses, group_keypoints, suppress_duplicates
 from .owner_maps import IGNORED, MAX_PERSONS, NOBODY, keypoint_owner_map
 from .skeleton import build_skeleton
-from .vote import (Keypoints, Votes, collect_votes, full_disk_weight, merge_votes,
-                   strongest_of_each_kind)
-
+from .vote import (
+    Keypoints,
+    Votes,
+    collect_votes,
+    full_disk_weight,
+    merge_votes,
+    strongest_of_each_kind,
+)
 
 #: Trust in a mask that no keypoint confirms, against the root of a pose's score.
 _UNPOSED_TRUST = 0.3
@@ -77,6 +88,8 @@ class PoseSeg(BaseKeypointCodec):
         tolerance (dict, optional): Changes to :class:`~kdc_mm.codecs.group.GroupingTolerance`.
         join_fragments (bool): Join fragments of a pose by their person centroid. Defaults to
             ``True``.
+        duplicate_threshold (float): Persons more similar to a stronger one are dropped, in (0, 1).
+            Defaults to 0.5.
         min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
             squared. Defaults to 100; infinity for persons with keypoints only.
         max_votes (int): Most votes per image. Defaults to 60000.
@@ -109,6 +122,7 @@ class PoseSeg(BaseKeypointCodec):
                  merge_radius: Optional[float] = None,
                  tolerance: Optional[dict] = None,
                  join_fragments: bool = True,
+                 duplicate_threshold: float = 0.5,
                  min_unposed_area: float = 100.,
                  max_votes: int = 60000,
                  max_persons: int = 256) -> None:
@@ -121,7 +135,7 @@ class PoseSeg(BaseKeypointCodec):
                 raise ValueError(f'PoseSeg: {name} must be greater than 0, got {value}.')
         for name, value in dict(
                 heatmap_threshold=heatmap_threshold, keypoint_threshold=keypoint_threshold,
-                mask_threshold=mask_threshold).items():
+                mask_threshold=mask_threshold, duplicate_threshold=duplicate_threshold).items():
             if not 0 < value < 1:
                 raise ValueError(f'PoseSeg: {name} must lie in (0, 1), got {value}.')
         self.input_size = tuple(input_size)
@@ -138,8 +152,10 @@ class PoseSeg(BaseKeypointCodec):
         self.mask_threshold = mask_threshold
         self.vote_radius = vote_radius or max(radius / 2, 2 * heatmap_stride)
         self.merge_radius = merge_radius or 2 * heatmap_stride
+        self.echo_radius = max(0.75 * radius, self.merge_radius)
         self.tolerance = GroupingTolerance(**(tolerance or {}))
         self.join_fragments = join_fragments
+        self.duplicate_threshold = duplicate_threshold
         self.min_unposed_area = min_unposed_area
         self.max_votes = max_votes
         self.max_persons = max_persons
@@ -245,8 +261,8 @@ class PoseSeg(BaseKeypointCodec):
         full_weight = full_disk_weight(
             self.radius, self.vote_radius,
             self.heatmap_stride) if self.use_key_centroid else 1.
-        found = merge_votes(votes, self.skeleton.num_keypoints, self.merge_radius, full_weight,
-                            self.keypoint_threshold)
+        found = merge_votes(votes, self.skeleton.num_keypoints, self.merge_radius,
+                            self.echo_radius, full_weight, self.keypoint_threshold)
         return strongest_of_each_kind(found, self.max_persons)
 
     def group(self, votes: Votes) -> Poses:
@@ -254,6 +270,7 @@ class PoseSeg(BaseKeypointCodec):
         poses = group_keypoints(
             self.merge(votes), self.skeleton.num_keypoints, self.skeleton.edges, self._outgoing,
             self.tolerance, self.join_fragments)
+        poses = suppress_duplicates(poses, self.duplicate_threshold)
         return Poses(*(part[:self.max_persons] for part in poses))
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:

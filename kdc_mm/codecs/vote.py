@@ -126,8 +126,8 @@ def full_disk_weight(radius: float, vote_radius: float, stride: int) -> float:
     return float(np.exp(-squared / (2 * (radius / 2)**2))[squared <= vote_radius**2].sum())
 
 
-def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float, full_weight: float,
-                min_score: float) -> Keypoints:
+def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float, echo_radius: float,
+                full_weight: float, min_score: float) -> Keypoints:
     """Merge the votes of one image into keypoints.
 
     Two votes belong to one keypoint if they agree on where it is **and** on whose it is: near
@@ -137,6 +137,8 @@ def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float, full_weig
         votes (Votes): Votes of one image.
         num_keypoints (int): K.
         merge_radius (float): Pixels within which votes agree.
+        echo_radius (float): Pixels within which two keypoints of a kind with the same person
+            centroid are one.
         full_weight (float): Weight of an undisturbed disk; a quarter of it counts as full support.
         min_score (float): Keypoints that score less are dropped.
 
@@ -146,8 +148,8 @@ def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float, full_weig
     """
     bounds = np.searchsorted(votes.channel, np.arange(num_keypoints + 1))
     channel, score, values = _merge_votes(bounds, votes.score, votes.weight, votes.position,
-                                          votes.centroid, votes.ends, merge_radius, full_weight,
-                                          min_score)
+                                          votes.centroid, votes.ends, merge_radius, echo_radius,
+                                          full_weight, min_score)
     return Keypoints(channel, score, values[:, 0], values[:, 1], values[:, 2:])
 
 
@@ -188,8 +190,8 @@ def _agreement(x, y, cx, cy, other, merge_radius):
 
 
 @numba.njit(cache=True)
-def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, full_weight,
-                 min_score):
+def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, echo_radius,
+                 full_weight, min_score):
     num_votes, degree = ends.shape[0], ends.shape[1]
     mean = np.zeros((num_votes, 2 + degree, 2), np.float32)  # position, centroid, limb ends
     total = np.zeros(num_votes, np.float32)
@@ -220,19 +222,27 @@ def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, 
                 mean[best, 2 + d] += rate * (ends[i, d] - mean[best, 2 + d])
     value = heat[:count] / total[:count] * np.minimum(1, 4 * total[:count] / full_weight)
     keep = value >= min_score
-    _drop_echoes(keep, channel, total, mean, merge_radius)
+    _drop_echoes(keep, channel, total, mean, echo_radius)
     return channel[:count][keep], value[keep].astype(np.float32), mean[:count][keep]
 
 
 @numba.njit(cache=True)
-def _drop_echoes(keep, channel, total, mean, merge_radius):
-    """Stray votes around a keypoint form weak echoes of it: same person, same place, less support."""
+def _drop_echoes(keep, channel, total, mean, echo_radius):
+    """Where votes scatter, a keypoint breaks into several: near each other, with the same person
+    centroid. Those with less than half the support of another go."""
     for i in range(len(keep)):
         for j in range(i + 1, len(keep)):
             if channel[j] != channel[i]:
                 break
             weak, strong = (i, j) if total[i] < total[j] else (j, i)
-            if keep[i] and keep[j] and total[weak] < 0.3 * total[strong] and _agreement(
-                    mean[weak, 0, 0], mean[weak, 0, 1], mean[weak, 1, 0], mean[weak, 1, 1],
-                    mean[strong], 2 * merge_radius) < 1:
+            if keep[weak] and keep[strong] and total[weak] < 0.5 * total[strong] and _are_echoes(
+                    mean[i], mean[j], echo_radius):
                 keep[weak] = False
+
+
+@numba.njit(cache=True)
+def _are_echoes(a, b, echo_radius):
+    apart = np.sqrt((a[0, 0] - b[0, 0])**2 + (a[0, 1] - b[0, 1])**2)
+    centroids_apart = np.sqrt((a[1, 0] - b[1, 0])**2 + (a[1, 1] - b[1, 1])**2)
+    reach = np.sqrt((a[0, 0] - a[1, 0])**2 + (a[0, 1] - a[1, 1])**2)
+    return apart < echo_radius and centroids_apart < max(echo_radius / 2, 0.3 * reach)

@@ -1,7 +1,12 @@
 from .backbones import KDCResNet
 from .heads import KDCHead, KDCPoseHead, KDCSegHead
-from .losses import (InstanceGaussianLoss, KeyCentroidLoss, KeypointDiskLoss, LimbDisplacementLoss,
-                     MaskCentroidLoss)
+from .losses import (
+                     InstanceGaussianLoss,
+                     KeyCentroidLoss,
+                     KeypointDiskLoss,
+                     LimbDisplacementLoss,
+                     MaskCentroidLoss,
+)
 
 __all__ = [
     'KDCResNet', 'KDCHead', 'KDCPoseHead', 'KDCSegHead', 'KeypointDiskLoss', 'KeyCentroidLoss',

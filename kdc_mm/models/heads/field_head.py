@@ -46,8 +46,8 @@ class FieldHead(BaseHead):
         expected = self.decoder.skeleton.num_keypoints
         if num_keypoints not in (None, expected):
             raise ValueError(
-                f'{type(self).__name__}: num_keypoints={num_keypoints}, but the decoder\'s metainfo '
-                f'names {expected} keypoints. Give both the same data set.')
+                f'{type(self).__name__}: num_keypoints={num_keypoints}, but the metainfo of the '
+                f'decoder names {expected} keypoints. Give both the same data set.')
         self.num_keypoints = expected
 
     @property
