@@ -139,9 +139,10 @@ def _sample_positions(count: int, scale: float, offset: float, stride: int, cell
 def _run_length_encoding(start: np.ndarray, length: np.ndarray, height: int, width: int) -> Dict:
     """COCO RLE of foreground runs given in column-major order."""
     boundaries = np.stack([start, start + length], 1).ravel()
-    counts = np.diff(boundaries, prepend=0, append=height * width)
-    return coco_mask.frPyObjects(
-        dict(size=[height, width], counts=counts.tolist()), height, width)
+    counts = np.diff(boundaries, prepend=0, append=height * width).tolist()
+    if counts[-1] == 0:
+        del counts[-1]  # as pycocotools writes it, so that equal masks have equal RLEs
+    return coco_mask.frPyObjects(dict(size=[height, width], counts=counts), height, width)
 
 
 @numba.njit(cache=True)
