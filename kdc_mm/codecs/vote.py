@@ -222,21 +222,19 @@ def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, 
                 mean[best, 2 + d] += rate * (ends[i, d] - mean[best, 2 + d])
     value = heat[:count] / total[:count] * np.minimum(1, 4 * total[:count] / full_weight)
     keep = value >= min_score
-    _drop_echoes(keep, channel, total, mean, echo_radius)
+    _drop_echoes(keep, channel, total[:count], mean, echo_radius)
     return channel[:count][keep], value[keep].astype(np.float32), mean[:count][keep]
 
 
 @numba.njit(cache=True)
 def _drop_echoes(keep, channel, total, mean, echo_radius):
     """Where votes scatter, a keypoint breaks into several: near each other, with the same person
-    centroid. Those with less than half the support of another go."""
-    for i in range(len(keep)):
-        for j in range(i + 1, len(keep)):
-            if channel[j] != channel[i]:
-                break
-            weak, strong = (i, j) if total[i] < total[j] else (j, i)
-            if keep[weak] and keep[strong] and total[weak] < 0.5 * total[strong] and _are_echoes(
-                    mean[i], mean[j], echo_radius):
+    centroid. From the strongest on, those with less than half the support of one that stays go."""
+    for strong in np.argsort(-total):
+        for weak in range(len(keep)):
+            if keep[strong] and keep[weak] and channel[weak] == channel[strong] and (
+                    total[weak] < 0.5 * total[strong]) and _are_echoes(
+                        mean[strong], mean[weak], echo_radius):
                 keep[weak] = False
 
 
