@@ -1,30 +1,45 @@
 """The maps that a perfect network would give: what decoding can reach at best."""
-from typing import Dict
+from typing import Dict, Optional
 
 import cv2
 import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse.linalg import lsqr
 from torch import Tensor
 
+from .cluster import ImageFrame
 from .fields import build_pose_fields
 from .owner_maps import IGNORED, NOBODY, keypoint_owner_map
 from .pose_seg import PoseSeg
 
 #: Logit of a certain cell.
 _CERTAIN = 8.
+#: Least distance of two MaskCentroids, input pixels.
+_LEAST_GAP = 16.
+#: Largest bandwidth σ, input pixels.
+_MAX_SIGMA = 32.
 
 
-def perfect_maps(codec: PoseSeg, encoded: Dict) -> Dict[str, Tensor]:
+def perfect_maps(codec: PoseSeg,
+                 encoded: Dict,
+                 image_owner: Optional[np.ndarray] = None,
+                 frame: Optional[ImageFrame] = None) -> Dict[str, Tensor]:
     """Turn encoded ground truth into network output.
 
     Pose maps are the training targets themselves, with vectors that go on a little beyond the
-    disks. The semantic map holds, at the mask stride, the signed distance to the mask's boundary,
-    as logits learnt at input resolution do; MaskCentroid offsets lead to the mean of the
-    instance's mask pixels.
+    disks. The semantic map holds the logits at the mask stride that, interpolated, come closest to
+    the signed distance to the masks' boundary. MaskCentroid offsets lead to the mean of the
+    instance's mask pixels; where those of two persons (nearly) coincide, as dynamic centroids are
+    free to lie anywhere, they are moved apart.
 
     Args:
         codec (PoseSeg): The codec that encoded and that will decode.
         encoded (dict): What :meth:`PoseSeg.encode` returned for one image.
+        image_owner (np.ndarray, optional): (h, w) uint8 owner map of the masks at the image's own
+            resolution. A network that has seen a boundary at all positions relative to the pixels
+            knows it more finely than one encoded map of the input's resolution tells.
+        frame (ImageFrame, optional): Where that image lies in the input.
 
     Returns:
         dict: maps of a batch of one, as :meth:`PoseSeg.batch_decode` takes them; without
@@ -46,41 +61,125 @@ def perfect_maps(codec: PoseSeg, encoded: Dict) -> Dict[str, Tensor]:
     if codec.use_key_centroid:
         maps['key_centroids'] = fields['key_centroid'].flatten(0, 1)
     if not (mask_owner == IGNORED).all():
-        maps.update(_perfect_masks(mask_owner[0], codec.mask_stride))
+        if image_owner is None:
+            image_owner, frame = mask_owner[0], ImageFrame(codec.input_size, (1., 1.), (0., 0.))
+        maps.update(_perfect_masks(image_owner, frame, codec.input_size, codec.mask_stride))
     return {name: field[None] for name, field in maps.items()}
 
 
-def _perfect_masks(owner: np.ndarray, stride: int) -> Dict[str, Tensor]:
-    person = (owner != NOBODY) & (owner != IGNORED)
-    height, width = owner.shape
-    inside = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, 5)
-    outside = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
-    logits = np.clip(inside - outside - np.where(person, 0.5, -0.5), -_CERTAIN, _CERTAIN)
+def _perfect_masks(owner: np.ndarray, frame: ImageFrame, input_size,
+                   stride: int) -> Dict[str, Tensor]:
+    width, height = ((side - 1) // stride + 1 for side in input_size)
+    y, x = np.mgrid[:height, :width].astype(np.float32) * stride
+    # the image pixel that each cell reads; cells beyond the image read its border
+    image_x = (x - frame.offset[0]) / np.float32(frame.scale[0])
+    image_y = (y - frame.offset[1]) / np.float32(frame.scale[1])
 
-    # each cell takes the centroid of the nearest person, as a network would beyond the boundary
+    def read(image: np.ndarray, interpolation: int) -> np.ndarray:
+        return cv2.remap(image, image_x, image_y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+    person = (owner != NOBODY) & (owner != IGNORED)
+    distance = _signed_distance(person) * np.float32(frame.scale[0])
+    logits = _fit_logits(distance, read(distance, cv2.INTER_LINEAR), frame, stride)
+
     ids = np.unique(owner[person])
     offset = np.zeros((2, height, width), np.float32)
-    sigma = np.full((height, width), 1., np.float32)
+    sigma = np.ones((height, width), np.float32)
     if len(ids):
-        distance = np.stack([
-            cv2.distanceTransform((owner != j).astype(np.uint8), cv2.DIST_L2, 5) for j in ids
-        ])
-        nearest = distance.argmin(0)
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        centre = np.array([(x[owner == j].mean(), y[owner == j].mean()) for j in ids], np.float32)
-        offset = np.stack([centre[nearest, 0] - x, centre[nearest, 1] - y])
-        sigma[:] = _separating_sigma(centre)
-    cells = (slice(None, None, stride), slice(None, None, stride))
+        # each cell takes the centroid of the nearest person, as a network would beyond the boundary
+        nearest = np.searchsorted(ids, read(_nearest_owner(owner, person), cv2.INTER_NEAREST))
+        centres = _spread(_mask_means(owner, ids) * frame.scale + frame.offset)
+        offset = np.stack([centres[nearest, 0] - x, centres[nearest, 1] - y])
+        sigma = _separating_sigmas(centres)[nearest]
     return dict(
-        semantic=torch.as_tensor(logits[cells], dtype=torch.float32)[None],
-        mask_centroids=torch.as_tensor(offset[(slice(None), *cells)]),
-        log_bandwidth=torch.as_tensor(sigma[cells]).log()[None])
+        semantic=torch.as_tensor(logits, dtype=torch.float32)[None],
+        mask_centroids=torch.as_tensor(offset, dtype=torch.float32),
+        log_bandwidth=torch.as_tensor(sigma, dtype=torch.float32).log()[None])
 
 
-def _separating_sigma(centres: np.ndarray) -> float:
-    """A bandwidth at which φ of one centroid stays below 0.5 at the next one, 32 px at most."""
-    gaps = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
-    gaps = gaps[gaps > 0]
-    return min(32., max(1., float(gaps.min()) / 2)) if len(gaps) else 32.
+def _signed_distance(person: np.ndarray) -> np.ndarray:
+    """Distance of each pixel's centre to the boundary in pixels, above 0 inside."""
+    inside = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, 5)
+    outside = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.where(person, inside - 0.5, 0.5 - outside)
 
 
+def _fit_logits(distance: np.ndarray, sampled: np.ndarray, frame: ImageFrame,
+                stride: int) -> np.ndarray:
+    """Logits whose bilinear interpolation comes closest to the signed distance at image pixels.
+
+    Sampling the distance at the cells loses what is thinner than the stride: interpolation there
+    cuts corners that a network trained on the interpolated logits bends outwards.
+
+    Args:
+        distance (np.ndarray): (H', W') signed distance in the image, input pixels.
+        sampled (np.ndarray): (h, w) the same at the cells, the solution's start.
+        frame (ImageFrame): Where the image lies in the input.
+        stride (int): Stride of the cells.
+    """
+    logits = np.clip(sampled, -_CERTAIN, _CERTAIN)
+    height, width = logits.shape
+    y, x = np.nonzero(np.abs(distance) < 4 * stride)
+    target = np.clip(distance[y, x], -_CERTAIN, _CERTAIN)
+
+    def cells(position: np.ndarray, axis: int, count: int):
+        position = (position * frame.scale[axis] + frame.offset[axis]) / stride
+        position = np.clip(position, 0, count - 1)
+        cell = np.minimum(position.astype(np.int64), max(count - 2, 0))
+        return cell, position - cell
+
+    (u, right), (v, down) = cells(x, 0, width), cells(y, 1, height)
+    corners = [(v + dv) * width + u + du for dv in (0, 1) for du in (0, 1)]
+    shares = [b * a for b in (1 - down, down) for a in (1 - right, right)]
+    pixels = np.tile(np.arange(len(x)), 4)
+    interpolate = sparse.csr_matrix(
+        (np.concatenate(shares), (pixels, np.concatenate(corners))), (len(x), logits.size))
+
+    # what is near the boundary decides
+    weight = 1 / (1 + 2 * np.abs(target))**2
+    start = logits.ravel().astype(np.float64)
+    missing = weight * (target - interpolate @ start)
+    change = lsqr(sparse.diags(weight) @ interpolate, missing, damp=1e-2, iter_lim=20)[0]
+    return (start + change).reshape(logits.shape)
+
+
+def _nearest_owner(owner: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """For every pixel the owner of the nearest pixel of a person."""
+    _, label = cv2.distanceTransformWithLabels((~person).astype(np.uint8), cv2.DIST_L2, 5,
+                                               labelType=cv2.DIST_LABEL_PIXEL)
+    owner_of_label = np.zeros(label.max() + 1, np.uint8)
+    owner_of_label[label[person]] = owner[person]
+    return owner_of_label[label]
+
+
+def _mask_means(owner: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Mean (x, y) of each instance's mask pixels: (n, 2)."""
+    y, x = np.nonzero(np.isin(owner, ids))
+    row = np.searchsorted(ids, owner[y, x])
+    area = np.bincount(row)
+    return np.stack([np.bincount(row, x) / area, np.bincount(row, y) / area], axis=1)
+
+
+def _spread(centres: np.ndarray) -> np.ndarray:
+    """Move points (n, 2) apart that are closer than ``_LEAST_GAP``, as little as a few dozen small
+    pushes need."""
+    centres = centres.copy()
+    # a circle's points tell coinciding centres apart
+    angle = 2.4 * np.arange(len(centres))
+    centres += 1e-3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    for _ in range(64):
+        apart = centres[:, None] - centres[None]
+        gap = np.linalg.norm(apart, axis=-1)
+        np.fill_diagonal(gap, np.inf)
+        if gap.min() >= _LEAST_GAP:
+            break
+        push = np.clip(1.01 * _LEAST_GAP - gap, 0, None) / 2
+        centres += (apart * (push / gap)[..., None]).sum(axis=1)
+    return centres
+
+
+def _separating_sigmas(centres: np.ndarray) -> np.ndarray:
+    """Bandwidths (n,) at which φ of each centroid stays well below 0.5 at the next one."""
+    gap = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    np.fill_diagonal(gap, np.inf)
+    return np.clip(gap.min(axis=1) / 2, 1., _MAX_SIGMA)

@@ -27,13 +27,15 @@ class Crowd(NamedTuple):
 
     ``keypoints`` (N, K, 2), ``visible`` (N, K), ``frame`` where the image lies in the input,
     ``mask_owner`` (H, W) uint8 and ``heatmap_ignore`` (H, W) bool as
-    :class:`~kdc_mm.datasets.BottomupGetPersonMasks` makes them.
+    :class:`~kdc_mm.datasets.BottomupGetPersonMasks` makes them, ``image_owner`` the owner map at
+    the image's resolution.
     """
     keypoints: np.ndarray
     visible: np.ndarray
     frame: Optional[ImageFrame] = None
     mask_owner: Optional[np.ndarray] = None
     heatmap_ignore: Optional[np.ndarray] = None
+    image_owner: Optional[np.ndarray] = None
 
 
 class Decoded(NamedTuple):
@@ -63,7 +65,7 @@ class PoseSegCodec:
                                  crowd.heatmap_ignore)
 
     def perfect_maps(self, crowd: Crowd, encoded: Dict) -> Maps:
-        return perfect_maps(self.codec, encoded)
+        return perfect_maps(self.codec, encoded, crowd.image_owner, crowd.frame)
 
     def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
         """Maps with the errors of :class:`~kdc_mm.evaluation.map_noise.MapNoise`."""
@@ -191,12 +193,13 @@ class SPRCodec:
 
 
 class AECodec:
-    """MMPose's AssociativeEmbedding as AE-HRNet-w32 uses it, with perfect tags.
+    """MMPose's AssociativeEmbedding as AE-HRNet-w32 uses it, with perfect tags, at its best.
 
-    A cell's tag is the number of the person whose keypoint of this channel is nearest. The maps of
-    128×128 are decoded as they are, without the half-cell shift of the published config: that suits
-    the encoder, which rounds to the nearest cell. Enlarging maps to the input first, as that config
-    does, mixes the tags of neighbours, scores less and takes 15 times as long.
+    A cell's tag is the number of the person whose keypoint of this channel is nearest. On perfect
+    maps the published config loses 4 points of AP by its half-cell shift, 1 by rounding keypoints
+    to cells, and more by enlarging the maps to the input first, which mixes the tags of neighbours
+    and takes 15 times as long. So maps of 128×128 are decoded as they are, encoded and refined
+    without bias (``use_udp``) and not shifted.
 
     Args:
         names (sequence[str]): Names of the K keypoints. Heads and trunks are grouped first, limbs
@@ -212,10 +215,11 @@ class AECodec:
         self.codec = AssociativeEmbedding(
             self.input_size, (128, 128),
             sigma=2,
+            use_udp=True,
             decode_topk=30,
             decode_keypoint_order=np.argsort(rank, kind='stable').tolist(),
             decode_max_instances=30)
-        self.stride = 4
+        self.stride = 511 / 127
 
     def encode(self, crowd: Crowd) -> Dict:
         return self.codec.encode(crowd.keypoints, crowd.visible)

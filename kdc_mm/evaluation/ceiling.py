@@ -50,11 +50,13 @@ def crowd_in_input(info: Dict, input_size: Tuple[int, int]) -> Crowd:
     info.update(
         img=np.zeros((height, width), np.uint8), img_shape=(height, width),
         ori_shape=(height, width))
-    info = BottomupGetPersonMasks()(affine(info))
+    masks = BottomupGetPersonMasks()
+    image_owner = masks(dict(info)).get('mask_owner')
+    info = masks(affine(info))
     warp = info['warp_mat']
     frame = ImageFrame((width, height), (warp[0, 0], warp[1, 1]), (warp[0, 2], warp[1, 2]))
     return Crowd(info['keypoints'], info['keypoints_visible'], frame, info.get('mask_owner'),
-                 info['heatmap_ignore'])
+                 info['heatmap_ignore'], image_owner)
 
 
 def measure_codecs(dataset, codecs: Sequence, noise_px: float = 0.,
