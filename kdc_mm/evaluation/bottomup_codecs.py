@@ -137,17 +137,20 @@ class SPRCodec:
     """MMPose's SPR as DEKR uses it: 512 px, maps of 128×128, NMS of near poses in decoding.
 
     DEKR's learnt rescoring is left out, which no perfect map can replace.
+
+    Args:
+        max_persons (int): Most persons decoded. Defaults to 30, as published.
     """
     name = 'spr'
     input_size = (512, 512)
 
-    def __init__(self) -> None:
+    def __init__(self, max_persons: int = 30) -> None:
         self.codec = SPR(
             self.input_size, (128, 128),
             sigma=(4, 2),
             minimal_diagonal_length=32**0.5,
             generate_keypoint_heatmaps=True,
-            decode_max_instances=30)
+            decode_max_instances=max_persons)
         self.stride = 4
 
     def encode(self, crowd: Crowd) -> Dict:
@@ -187,7 +190,8 @@ class SPRCodec:
         keypoints, (roots, scores) = self.codec.decode(maps['heatmaps'], maps['displacements'])
         keypoints, scores, roots = (part.cpu().numpy() for part in (keypoints, scores, roots))
         poses = [dict(keypoints=pose, score=score) for pose, score in zip(keypoints, scores)]
-        kept = nearby_joints_nms(poses, 0.05, score_per_joint=True, max_dets=30)
+        kept = nearby_joints_nms(poses, 0.05, score_per_joint=True,
+                                 max_dets=self.codec.decode_max_instances)
         scores = (roots[:, None] * scores)[kept]
         return Decoded(keypoints[kept], scores, scores.mean(1))
 
@@ -204,11 +208,12 @@ class AECodec:
     Args:
         names (sequence[str]): Names of the K keypoints. Heads and trunks are grouped first, limbs
             from the inside out, which is the published order on COCO.
+        max_persons (int): Most persons decoded. Defaults to 30, as published.
     """
     name = 'ae'
     input_size = (512, 512)
 
-    def __init__(self, names) -> None:
+    def __init__(self, names, max_persons: int = 30) -> None:
         parts = ['elbow', 'wrist', 'knee', 'ankle']
         rank = [max((i + 1 for i, part in enumerate(parts) if part in name), default=0)
                 for name in names]
@@ -216,9 +221,9 @@ class AECodec:
             self.input_size, (128, 128),
             sigma=2,
             use_udp=True,
-            decode_topk=30,
+            decode_topk=max_persons,
             decode_keypoint_order=np.argsort(rank, kind='stable').tolist(),
-            decode_max_instances=30)
+            decode_max_instances=max_persons)
         self.stride = 511 / 127
 
     def encode(self, crowd: Crowd) -> Dict:
