@@ -145,7 +145,7 @@ def measure(persons, rounds: int, device: str) -> dict:
     for codec in codecs:  # compilers run at the first call
         time_codec(codec, make_crowd(5, 0, codec.input_size), stopwatch, device)
     times = {}
-    progress = ProgressBar(rounds * len(persons))
+    progress = ProgressBar(rounds * len(persons), file=sys.stderr)
     for seed in range(rounds):
         for column, count in enumerate(persons):
             for codec in codecs:

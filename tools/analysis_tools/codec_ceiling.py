@@ -130,7 +130,7 @@ def find_ceiling(cfg: Config, args) -> dict:
         ann_file = str(Path(folder) / 'annotations.json')
         Path(ann_file).write_text(json.dumps(content))
         dataset = DATASETS.build(dict(type=cfg.val_dataloader.dataset.type, ann_file=ann_file))
-        progress = ProgressBar(len(dataset))
+        progress = ProgressBar(len(dataset), file=sys.stderr)
         measured = measure_codecs(dataset, codecs, args.noise, progress.update)
         has_masks = all(ann.get('segmentation') for ann in content['annotations'])
         report = {
