@@ -7,6 +7,9 @@ from pycocotools import mask as coco_mask
 
 from .group import Poses
 
+#: Tries to find a person without keypoints: what bounds the time on maps that mean nothing.
+_MOST_STARTS = 500
+
 
 class ImageFrame(NamedTuple):
     """Where the original image lies in the network's input: input = scale · image + offset.
@@ -267,7 +270,9 @@ def _leftover_centroids(semantic, offset, log_bandwidth, stride, centroids, sigm
     found = np.empty((count, 5), np.float32)
     num_found = 0
     free = np.ones(count, np.bool_)
-    while free.sum() >= min_cells:
+    for _ in range(_MOST_STARTS):
+        if free.sum() < min_cells:
+            break
         start = np.argmax(np.where(free, confidence, np.float32(-np.inf)))
         centre, sigma = cells[start, :2].copy(), np.exp(cells[start, 4])
         for _ in range(3):
