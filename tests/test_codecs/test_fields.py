@@ -1,0 +1,117 @@
+"""Every encoded field against loops over cells, straight from the paper's definitions."""
+import numpy as np
+import pytest
+import torch
+
+from kdc_mm.codecs import PoseSeg
+from kdc_mm.codecs.fields import build_mask_fields, build_pose_fields, upsample_to_input
+
+from .people import random_people
+
+SIZE, STRIDE, RADIUS = 65, 4, 12
+IGNORED = 255
+
+
+@pytest.fixture(scope='module')
+def codec():
+    return PoseSeg((SIZE, SIZE), heatmap_stride=STRIDE, radius=RADIUS)
+
+
+def reference_fields(scene, ignore, edges):
+    """The fields of 3.1 and 3.2, one cell at a time; ``ignore`` (H, W) bool."""
+    num_persons, num_keypoints = scene.labelled.shape
+    cells = (SIZE - 1) // STRIDE + 1
+    shape = (cells, cells)
+    fields = dict(
+        heatmap=np.zeros((num_keypoints, *shape)),
+        heatmap_weight=np.ones((num_keypoints, *shape)),
+        key_centroid=np.zeros((num_keypoints, 2, *shape)),
+        person_centroid=np.zeros((num_keypoints, 2, *shape)),
+        limb=np.zeros((len(edges), 2, *shape)),
+        limb_weight=np.zeros((len(edges), *shape)))
+    centres = [scene.keypoints[j, scene.labelled[j]].mean(0) for j in range(num_persons)]
+    for v, u in np.ndindex(shape):
+        p = np.array([u * STRIDE, v * STRIDE])
+        for k in range(num_keypoints):
+            covering = [(np.linalg.norm(p - scene.keypoints[j, k]), j) for j in range(num_persons)
+                        if scene.labelled[j, k]
+                        and np.linalg.norm(p - scene.keypoints[j, k]) <= RADIUS]
+            if not covering:
+                fields['heatmap_weight'][k, v, u] = 0 if ignore[p[1], p[0]] else 1
+                continue
+            j = min(covering)[1]
+            fields['heatmap'][k, v, u] = 1
+            fields['key_centroid'][k, :, v, u] = scene.keypoints[j, k] - p
+            fields['person_centroid'][k, :, v, u] = centres[j] - p
+            for e, (a, b) in enumerate(edges):
+                if a == k and scene.labelled[j, b]:
+                    fields['limb'][e, :, v, u] = scene.keypoints[j, b] - p
+                    fields['limb_weight'][e, v, u] = 1
+    return fields
+
+
+@pytest.mark.parametrize('num_persons', [1, 2, 5])
+def test_pose_fields_equal_their_definitions(codec, num_persons):
+    rng = np.random.default_rng(num_persons)
+    scene = random_people(rng, num_persons, SIZE)
+    ignore = rng.random((SIZE, SIZE)) < 0.3
+    encoded = codec.encode(scene.keypoints, scene.labelled, None, ignore)
+    edges = codec.skeleton.edges
+    fields = build_pose_fields(
+        torch.as_tensor(encoded['owner_maps'][0]), torch.as_tensor(encoded['keypoint_table']),
+        STRIDE, torch.as_tensor(edges))
+    expected = reference_fields(scene, ignore, edges)
+    assert fields.keys() == expected.keys()
+    for name, field in expected.items():
+        np.testing.assert_allclose(fields[name].numpy(), field, atol=1e-4, err_msg=name)
+
+
+def test_pose_fields_of_an_image_without_people_are_empty(codec):
+    encoded = codec.encode(np.zeros((0, 17, 2)), np.zeros((0, 17)))
+    fields = build_pose_fields(
+        torch.as_tensor(encoded['owner_maps'][0]), torch.as_tensor(encoded['keypoint_table']),
+        STRIDE, torch.as_tensor(codec.skeleton.edges))
+    assert fields.pop('heatmap_weight').all()
+    assert not any(field.any() for field in fields.values())
+
+
+def test_a_person_without_labelled_keypoints_gives_no_targets_and_no_nan(codec):
+    scene = random_people(np.random.default_rng(0), 2, SIZE, label_rate=1.)
+    scene.labelled[1] = False
+    encoded = codec.encode(scene.keypoints, scene.labelled)
+    fields = build_pose_fields(
+        torch.as_tensor(encoded['owner_maps'][0]), torch.as_tensor(encoded['keypoint_table']),
+        STRIDE, torch.as_tensor(codec.skeleton.edges))
+    assert set(np.unique(encoded['owner_maps'][0])) <= {0, 1}
+    assert all(field.isfinite().all() for field in fields.values())
+
+
+def test_semantic_target_is_one_on_persons_and_has_no_weight_where_ignored():
+    owner = torch.randint(0, 5, (20, 30), generator=torch.manual_seed(0)).to(torch.uint8)
+    owner[owner == 4] = IGNORED
+    fields = build_mask_fields(owner)
+    for v, u in np.ndindex(20, 30):
+        value = int(owner[v, u])
+        assert fields['semantic'][v, u] == (value in (1, 2, 3))
+        assert fields['semantic_weight'][v, u] == (value != IGNORED)
+
+
+@pytest.mark.parametrize('size, stride', [((17, 13), 4), ((16, 15), 4), ((19, 20), 2), ((9, 9), 1),
+                                          ((10, 9), 8)])
+def test_cells_lie_on_input_pixels_after_up_sampling(size, stride):
+    """Bilinear between cells (u, v) on pixels (s·u, s·v); the last cell's value goes on."""
+    width, height = size
+    maps = torch.rand(1, 2, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    up = upsample_to_input(maps, stride, size)
+    assert up.shape == (1, 2, height, width)
+    field = maps[0].numpy()
+    rows, columns = field.shape[1:]
+    for y, x in np.ndindex(height, width):
+        v, u = min(y / stride, rows - 1), min(x / stride, columns - 1)
+        v0, u0 = int(v), int(u)
+        v1, u1 = min(v0 + 1, rows - 1), min(u0 + 1, columns - 1)
+        right, down = u - u0, v - v0
+        above = (1 - right) * field[:, v0, u0] + right * field[:, v0, u1]
+        below = (1 - right) * field[:, v1, u0] + right * field[:, v1, u1]
+        expected = (1 - down) * above + down * below
+        np.testing.assert_allclose(up[0, :, y, x].numpy(), expected, atol=1e-5)

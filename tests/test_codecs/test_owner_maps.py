@@ -1,0 +1,66 @@
+"""Owner maps against the definition of the keypoint disk: D_R(q) = {p : |p − q| ≤ R}."""
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdc_mm.codecs.owner_maps import keypoint_owner_map
+
+
+def reference_owner_map(keypoints, labelled, map_size, stride, radius):
+    """Every cell asks every labelled keypoint of its kind; the first of the nearest within R."""
+    width, height = map_size
+    owner = np.zeros((keypoints.shape[1], height, width), np.uint8)
+    for k, v, u in np.ndindex(owner.shape):
+        nearest = np.inf
+        for j in range(len(keypoints)):
+            x, y = keypoints[j, k]
+            distance = np.hypot(stride * u - x, stride * v - y)
+            if labelled[j, k] and distance <= radius and distance < nearest:
+                nearest, owner[k, v, u] = distance, j + 1
+    return owner
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_persons=st.integers(0, 4),
+    stride=st.sampled_from([1, 4, 8]),
+    radius=st.sampled_from([2.5, 8, 16, 32]))
+def test_a_cell_belongs_to_the_nearest_keypoint_whose_disk_covers_it(
+        seed, num_persons, stride, radius):
+    """Positions in quarters of a pixel, on and off the image, so that distances are exact."""
+    rng = np.random.default_rng(seed)
+    keypoints = rng.integers(-40, 240, (num_persons, 2, 2)) / 4 * max(stride / 4, 1)
+    labelled = rng.random((num_persons, 2)) < 0.8
+    arguments = (keypoints, labelled, (17, 13), stride, radius)
+    np.testing.assert_array_equal(
+        keypoint_owner_map(*arguments), reference_owner_map(*arguments))
+
+
+def test_a_cell_at_exactly_r_lies_in_the_disk_and_one_beyond_does_not():
+    keypoints = np.array([[[16., 16.]]])
+    labelled = np.ones((1, 1), bool)
+    at_8 = keypoint_owner_map(keypoints, labelled, (9, 9), 4, 8.)
+    below_8 = keypoint_owner_map(keypoints, labelled, (9, 9), 4, 7.99)
+    assert at_8[0, 4, 2] == at_8[0, 2, 4] == 1
+    assert below_8[0, 4, 2] == below_8[0, 2, 4] == 0
+
+
+@pytest.mark.parametrize('x, y', [(50.3, 60.7), (0.1, 63.9), (32., 32.)])
+def test_disks_that_coincide_belong_to_the_first_person(x, y):
+    keypoints = np.full((3, 1, 2), (x, y))
+    owner = keypoint_owner_map(keypoints, np.ones((3, 1), bool), (17, 17), 4, 20.)
+    assert set(np.unique(owner)) == {0, 1}
+
+
+def test_keypoints_far_off_the_image_own_nothing():
+    keypoints = np.array([[[-500., 10.]], [[10., 1e7]], [[-17., 10.]]])
+    assert not keypoint_owner_map(keypoints, np.ones((3, 1), bool), (9, 9), 4, 16.).any()
+
+
+def test_the_254th_person_still_has_a_number_of_its_own():
+    keypoints = np.full((254, 1, 2), 1e4)
+    keypoints[253] = 16
+    owner = keypoint_owner_map(keypoints, np.ones((254, 1), bool), (9, 9), 4, 8.)
+    assert owner[0, 4, 4] == 254
