@@ -65,51 +65,58 @@ def group_keypoints(found: Keypoints, num_keypoints: int, edges: np.ndarray, out
     return _assemble(found, person, num_keypoints, outgoing, edges)
 
 
-def suppress_duplicates(poses: Poses, threshold: float) -> Poses:
-    """Drop persons whose detected keypoints mostly lie on those of a stronger person.
+def suppress_ghosts(poses: Poses, threshold: float) -> Poses:
+    """Drop ghosts: persons whose keypoints lie by much surer ones of other persons.
 
-    The similarity of a keypoint pair is exp(−d² / 2(0.1 l)²), l the larger side of the stronger
-    person's box: OKS with one σ for all kinds, which a person's own duplicates come near and a
-    person behind another one does not.
+    Where the disks of two persons meet, a network's vectors turn from one to the other, and the
+    few cells between name keypoints between: a ghost of both. A keypoint is ghostly by exp(−d²
+    / 2(0.1 l)²), l the larger side of the other person's box, if the other's keypoint of this kind
+    scores at least 1.5 times as high. Persons who really stand so close have keypoints as sure as
+    each other's.
 
     Args:
         poses (Poses): n persons, strongest first.
-        threshold (float): Mean similarity over the weaker person's detected keypoints.
+        threshold (float): Most ghostliness, averaged over a person's detected keypoints.
 
     Returns:
         Poses: those that remain.
     """
-    keep = _distinct(poses.keypoints, poses.detected, np.float32(threshold))
+    keep = _are_no_ghosts(poses.keypoints, poses.scores, poses.detected, np.float32(threshold))
     return Poses(*(part[keep] for part in poses))
 
 
 @numba.njit(cache=True)
-def _distinct(keypoints, detected, threshold):
+def _are_no_ghosts(keypoints, scores, detected, threshold):
     count, num_keypoints = detected.shape
     keep = np.ones(count, np.bool_)
+    ghostly = np.zeros((count, num_keypoints), np.float32)
     for p in range(count):
+        keep[p] = ghostly[p].sum() <= threshold * detected[p].sum()
         if not keep[p]:
             continue
-        low = np.array([np.inf, np.inf], np.float32)
-        high = -low
+        width = np.float32(0.1) * _longer_side(keypoints[p], detected[p])
         for k in range(num_keypoints):
-            if detected[p, k]:
-                low = np.minimum(low, keypoints[p, k])
-                high = np.maximum(high, keypoints[p, k])
-        width = np.float32(0.1) * max(high[0] - low[0], high[1] - low[1], np.float32(1))
-        for q in range(p + 1, count):
-            if not keep[q]:
+            if not detected[p, k]:
                 continue
-            similarity, total = np.float32(0), 0
-            for k in range(num_keypoints):
-                if detected[q, k]:
-                    total += 1
-                    if detected[p, k]:
-                        squared = ((keypoints[p, k, 0] - keypoints[q, k, 0])**2 +
-                                   (keypoints[p, k, 1] - keypoints[q, k, 1])**2)
-                        similarity += np.exp(-squared / (2 * width**2))
-            keep[q] = similarity <= threshold * total
+            for q in range(p + 1, count):
+                if detected[q, k] and scores[p, k] >= 1.5 * scores[q, k]:
+                    apart = _distance(keypoints[p, k], keypoints[q, k]) / width
+                    ghostly[q, k] = max(ghostly[q, k], np.exp(-apart**2 / 2))
     return keep
+
+
+@numba.njit(cache=True)
+def _longer_side(keypoints, detected):
+    """Longer side of the box around a person's detected keypoints, at least a pixel."""
+    side = np.float32(1)
+    for axis in range(2):
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        for k in range(len(detected)):
+            if detected[k]:
+                low = min(low, keypoints[k, axis])
+                high = max(high, keypoints[k, axis])
+        side = max(side, high - low)
+    return side
 
 
 def _edge_slots(edges: np.ndarray, outgoing: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from .cluster import (
     leftover_centroids,
 )
 from .gaussian import smooth_channels
-from .group import GroupingTolerance, Poses, group_keypoints, suppress_duplicates
+from .group import GroupingTolerance, Poses, group_keypoints, suppress_ghosts
 from .owner_maps import IGNORED, MAX_PERSONS, NOBODY, keypoint_owner_map
 from .skeleton import build_skeleton
 from .vote import (
@@ -88,8 +88,8 @@ class PoseSeg(BaseKeypointCodec):
         tolerance (dict, optional): Changes to :class:`~kdc_mm.codecs.group.GroupingTolerance`.
         join_fragments (bool): Join fragments of a pose by their person centroid. Defaults to
             ``True``.
-        duplicate_threshold (float): Persons more similar to a stronger one are dropped, in (0, 1).
-            Defaults to 0.5.
+        ghost_threshold (float): Persons whose keypoints lie by much surer ones of others to more than
+            this degree are dropped, in (0, 1). Defaults to 0.2.
         min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
             squared. Defaults to 100; infinity for persons with keypoints only.
         max_votes (int): Most votes per image. Defaults to 60000.
@@ -122,7 +122,7 @@ class PoseSeg(BaseKeypointCodec):
                  merge_radius: Optional[float] = None,
                  tolerance: Optional[dict] = None,
                  join_fragments: bool = True,
-                 duplicate_threshold: float = 0.5,
+                 ghost_threshold: float = 0.2,
                  min_unposed_area: float = 100.,
                  max_votes: int = 60000,
                  max_persons: int = 256) -> None:
@@ -135,7 +135,7 @@ class PoseSeg(BaseKeypointCodec):
                 raise ValueError(f'PoseSeg: {name} must be greater than 0, got {value}.')
         for name, value in dict(
                 heatmap_threshold=heatmap_threshold, keypoint_threshold=keypoint_threshold,
-                mask_threshold=mask_threshold, duplicate_threshold=duplicate_threshold).items():
+                mask_threshold=mask_threshold, ghost_threshold=ghost_threshold).items():
             if not 0 < value < 1:
                 raise ValueError(f'PoseSeg: {name} must lie in (0, 1), got {value}.')
         self.input_size = tuple(input_size)
@@ -155,7 +155,7 @@ class PoseSeg(BaseKeypointCodec):
         self.echo_radius = max(0.75 * radius, self.merge_radius)
         self.tolerance = GroupingTolerance(**(tolerance or {}))
         self.join_fragments = join_fragments
-        self.duplicate_threshold = duplicate_threshold
+        self.ghost_threshold = ghost_threshold
         self.min_unposed_area = min_unposed_area
         self.max_votes = max_votes
         self.max_persons = max_persons
@@ -270,7 +270,7 @@ class PoseSeg(BaseKeypointCodec):
         poses = group_keypoints(
             self.merge(votes), self.skeleton.num_keypoints, self.skeleton.edges, self._outgoing,
             self.tolerance, self.join_fragments)
-        poses = suppress_duplicates(poses, self.duplicate_threshold)
+        poses = suppress_ghosts(poses, self.ghost_threshold)
         return Poses(*(part[:self.max_persons] for part in poses))
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
