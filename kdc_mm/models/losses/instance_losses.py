@@ -40,6 +40,9 @@ class MaskCentroidLoss(nn.Module):
 
     def __init__(self, unit_px: float = 64., loss_weight: float = 1.) -> None:
         super().__init__()
+        if unit_px <= 0:
+            raise ValueError(
+                f'MaskCentroidLoss: the unit must be greater than 0 px, got {unit_px}.')
         self.unit_px = unit_px
         self.loss_weight = loss_weight
 
@@ -51,10 +54,10 @@ class MaskCentroidLoss(nn.Module):
             owner (Tensor): (P,) int64 instance of each pixel.
 
         Returns:
-            Tensor: scalar.
+            Tensor: scalar; 0 without pixels.
         """
         error = (embeddings - centroids[owner]).abs().sum(-1) / self.unit_px
-        return self.loss_weight * error.mean()
+        return self.loss_weight * error.sum() / max(len(error), 1)
 
 
 @MODELS.register_module()
@@ -84,10 +87,11 @@ class InstanceGaussianLoss(nn.Module):
             owner (Tensor): (P,) int64 instance of each pixel.
 
         Returns:
-            Tensor: scalar.
+            Tensor: scalar; 0 without instances.
         """
         deviation = squared_deviation(embeddings, centroids, sigmas)
-        mask = F.one_hot(owner, len(centroids)).T.to(deviation.dtype)
+        instance = torch.arange(len(centroids), device=owner.device)
+        mask = (owner == instance[:, None]).to(deviation.dtype)
         phi = torch.exp(-deviation)
         dice = 1 - 2 * (phi * mask).sum(1) / (phi + mask).sum(1)
         entropy = F.binary_cross_entropy_with_logits(
@@ -95,4 +99,4 @@ class InstanceGaussianLoss(nn.Module):
         own, foreign = mask.sum(1), (1 - mask).sum(1)
         entropy = ((entropy * mask).sum(1) / own +
                    (entropy * (1 - mask)).sum(1) / foreign.clamp(min=1)) / 2
-        return self.loss_weight * (dice + entropy).mean()
+        return self.loss_weight * (dice + entropy).sum() / max(len(centroids), 1)
