@@ -63,7 +63,7 @@ class FieldHead(BaseHead):
         Raises:
             ValueError: if the features do not have the channels that the head was built for.
         """
-        if max(self.in_index) >= len(feats):
+        if not all(-len(feats) <= i < len(feats) for i in self.in_index):
             raise ValueError(f'{type(self).__name__}: in_index={self.in_index}, but backbone and '
                              f'neck give {len(feats)} feature maps.')
         chosen = [feats[i] for i in self.in_index]
