@@ -212,6 +212,7 @@ class PoseSeg(BaseKeypointCodec):
         maps = {name: torch.as_tensor(value)[None] for name, value in encoded.items()}
         return self.batch_decode(maps, [frame])[0]
 
+    @torch.no_grad()
     def batch_decode(self,
                      maps: Dict[str, Tensor],
                      frames: Sequence[Optional[ImageFrame]]) -> List[People]:
