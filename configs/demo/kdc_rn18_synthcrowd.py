@@ -45,11 +45,13 @@ model = dict(
 
 data_root = 'data/synthcrowd/easy/'
 
-# Minutes of training see each image two or three times: nothing random but the mirror
+# Minutes of training see each image a few times: nothing random, not even the mirror, which would
+# move SynthCrowd's watches and chest pockets to the other side
 train_pipeline = _base_.train_pipeline
 train_pipeline[0].imdecode_backend = 'cv2'
 train_pipeline[1].update(
     input_size=codec['input_size'], shift_prob=0., scale_prob=0., rotate_prob=0.)
+train_pipeline[2].prob = 0.
 train_pipeline[4].encoder = codec
 val_pipeline = _base_.val_pipeline
 val_pipeline[1].input_size = codec['input_size']
