@@ -1,0 +1,442 @@
+"""The heads' losses and predictions, alone and on top of MMPose's backbones."""
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmpose.registry import MODELS
+from pycocotools import mask as coco_mask
+
+from kdc_mm.codecs import PoseSeg
+from kdc_mm.codecs.perfect_maps import perfect_maps
+from kdc_mm.models.heads.field_head import merge_flipped
+from tests.test_codecs.people import Scene
+
+from .samples import NOBODY, codec_config, outlines, pack, pack_two_people, two_people
+
+SIZE = 97
+POSE_LOSSES = {'loss_heatmap', 'loss_key_centroid', 'loss_limb', 'loss_person_centroid'}
+SMALL = dict(feat_channels=8, num_convs=1)
+
+
+def build(kind='KDCHead', codec=None, in_channels=6, **settings):
+    """A small head with its own initialisation."""
+    if kind == 'KDCHead':
+        settings = dict(pose_head=SMALL, seg_head=SMALL) | settings
+    else:
+        settings = SMALL | settings
+    torch.manual_seed(0)
+    head = MODELS.build(
+        dict(type=kind, in_channels=in_channels, decoder=codec or codec_config(), **settings))
+    head.init_weights()
+    return head
+
+
+def features(batch=1, channels=6, seed=0):
+    """One feature map of stride 8 for inputs of 97 px."""
+    return (torch.randn(batch, channels, 13, 13, generator=torch.Generator().manual_seed(seed)), )
+
+
+def samples_of(*packed):
+    return [one['data_samples'] for one in packed]
+
+
+def fixed(head, fields):
+    """Let the head put out given fields."""
+    head.forward = lambda feats: fields
+    return head
+
+
+def random_fields(head, batch=1, seed=0):
+    """Fields of the shapes that the head gives, with gradients."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        shapes = head(features(batch))
+    return {
+        name: (torch.randn(field.shape) * (1 if name in ('heatmaps', 'semantic') else 5)
+               + (3 if name == 'log_bandwidth' else 0)).requires_grad_()
+        for name, field in shapes.items()
+    }
+
+
+# What a loss is made of
+
+
+def test_perfect_fields_leave_no_pose_loss():
+    head = build('KDCPoseHead')
+    packed = pack(codec_config(), two_people())
+    encoded = head.decoder.encode(*two_people())
+    losses = fixed(head, perfect_maps(head.decoder, encoded)).loss(None, samples_of(packed))
+    assert losses.keys() == POSE_LOSSES
+    assert all(0 <= value < 0.01 for value in losses.values())
+
+
+def test_the_losses_of_a_batch_reach_every_weight():
+    head = build()
+    losses = head.loss(features(2), samples_of(pack_two_people(codec_config()),
+                                               pack(codec_config(), NOBODY)))
+    sum(losses.values()).backward()
+    for name, weight in head.named_parameters():
+        assert weight.grad is not None and weight.grad.isfinite().all(), name
+        assert weight.grad.any(), name
+
+
+@pytest.mark.parametrize('centroid, names', [
+    ('dynamic', {'loss_semantic', 'loss_instance'}),
+    ('static', {'loss_semantic', 'loss_instance', 'loss_mask_centroid'}),
+])
+def test_mask_losses_follow_their_equations_at_input_resolution(centroid, names):
+    """Eqs. 5 to 7 on fields interpolated to the input; the static centroid is the mean of the
+    mask's pixels, the dynamic one that of their embeddings."""
+    head = build('KDCSegHead', centroid=centroid)
+    owner = outlines(two_people())
+    owner[:20, :20] = 255
+    fields = random_fields(head)
+    losses = fixed(head, fields).loss(None, samples_of(pack(codec_config(), two_people(), owner)))
+    assert losses.keys() == names
+
+    def at_input(name):
+        return torch.nn.functional.interpolate(
+            fields[name].detach(), size=(SIZE, SIZE), mode='bilinear', align_corners=True)[0]
+
+    probability = at_input('semantic')[0].sigmoid().numpy()
+    target, counts = (owner == 1) | (owner == 2), owner != 255
+    entropy = -np.log(np.where(target, probability, 1 - probability))
+    assert losses['loss_semantic'].item() == pytest.approx(2 * entropy[counts].mean(), rel=1e-4)
+
+    y, x = np.nonzero(target)
+    pixels = torch.tensor(np.stack([x, y], 1), dtype=torch.float32)
+    embeddings = pixels + at_input('mask_centroids')[:, y, x].T
+    instance = torch.tensor(owner[y, x].astype(np.int64) - 1)
+    centres, sigmas = [], []
+    for j in (0, 1):
+        own = instance == j
+        centres.append((embeddings if centroid == 'dynamic' else pixels)[own].mean(0))
+        sigmas.append(at_input('log_bandwidth')[0, y, x][own].mean().exp())
+    expected = head.loss_instance(embeddings, torch.stack(centres), torch.stack(sigmas), instance)
+    assert losses['loss_instance'].item() == pytest.approx(expected.item(), rel=1e-3)
+    if centroid == 'static':
+        error = (embeddings - torch.stack(centres)[instance]).abs().sum(1).mean() / 64
+        assert losses['loss_mask_centroid'].item() == pytest.approx(error.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize('centroid', ['static', 'dynamic'])
+@pytest.mark.parametrize('scene', ['people', 'nobody'])
+def test_without_masks_the_mask_losses_are_0_and_the_pose_part_learns(centroid, scene):
+    head = build(seg_head=dict(SMALL, centroid=centroid))
+    sample = pack(codec_config(), two_people() if scene == 'people' else NOBODY)
+    losses = head.loss(features(), samples_of(sample))
+    for name, value in losses.items():
+        if name not in POSE_LOSSES:
+            assert value == 0, name
+    assert losses['loss_heatmap'] > 0
+    sum(losses.values()).backward()
+    for name, weight in head.named_parameters():
+        assert weight.grad.isfinite().all(), name
+        if name.startswith('seg_head'):
+            assert not weight.grad.any(), name
+
+
+def test_an_image_without_masks_does_not_dilute_the_mask_losses_of_the_others():
+    head = build('KDCSegHead')
+    fields = random_fields(head, batch=2)
+    both = samples_of(pack_two_people(codec_config()), pack(codec_config(), two_people()))
+    alone = {name: field[:1] for name, field in fields.items()}
+    mixed_losses = fixed(head, fields).loss(None, both)
+    alone_losses = fixed(head, alone).loss(None, both[:1])
+    for name, value in alone_losses.items():
+        assert mixed_losses[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+
+def test_an_image_without_people_teaches_that_nobody_is_there():
+    head = build()
+    sample = pack(codec_config(), NOBODY, np.zeros((SIZE, SIZE), np.uint8))
+    losses = head.loss(features(), samples_of(sample))
+    for name, value in losses.items():
+        assert value > 0 if name in ('loss_heatmap', 'loss_semantic') else value == 0, name
+
+
+def test_what_is_ignored_has_no_influence_on_any_loss():
+    """A crowd region above and left of cell 8 of stride 4, pixel 32; disks in it stay positive."""
+    head = build()
+    owner = outlines(two_people())
+    owner[:33, :33] = 255
+    ignore = np.zeros((SIZE, SIZE), bool)
+    ignore[:33, :33] = True
+    sample = pack(codec_config(), two_people(), owner, ignore)
+    keypoint_owner = sample['data_samples'].gt_fields.owner_maps[0]
+    fields = random_fields(head)
+    before = loss_of(head, fields, sample)
+    changed = {name: field.detach().clone() for name, field in fields.items()}
+    free = keypoint_owner == 255
+    assert free.any()
+    changed['heatmaps'][0][free] += 100
+    outside = (keypoint_owner == 255) | (keypoint_owner == 0)
+    for name in ('key_centroids', 'person_centroids'):
+        changed[name][0][outside.repeat_interleave(2, 0)] -= 100
+    for name in ('semantic', 'mask_centroids', 'log_bandwidth'):
+        # cells of stride 2 whose interpolation stays within the region
+        changed[name][..., :16, :16] += 100
+    after = loss_of(head, changed, sample)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.item() == after[name].item(), name
+
+
+def loss_of(head, fields, sample):
+    """Losses of a KDCHead whose parts put out given fields."""
+    fixed(head.pose_head, {name: fields[name] for name in head.pose_head.field_channels})
+    fixed(head.seg_head, {name: fields[name] for name in
+                          ('semantic', 'mask_centroids', 'log_bandwidth')})
+    return head.loss(None, samples_of(sample))
+
+
+def test_key_centroids_can_be_left_out():
+    codec = codec_config(use_key_centroid=False)
+    head = build(codec=codec)
+    fields = head(features())
+    assert 'key_centroids' not in fields
+    losses = head.loss(features(), samples_of(pack_two_people(codec)))
+    assert 'loss_key_centroid' not in losses and 'loss_limb' in losses
+    assert len(head.predict(features(), samples_of(pack_two_people(codec)))) == 1
+
+
+def test_the_segmentation_head_alone_trains_and_gives_its_fields():
+    head = build('KDCSegHead', in_channels=6)
+    learnt = torch.randn(1, 6, 25, 25).requires_grad_()
+    sample = samples_of(pack_two_people(codec_config()))
+    optimizer = torch.optim.Adam([learnt, *head.parameters()], lr=0.02)
+    totals = []
+    for _ in range(60):
+        total = sum(head.loss((learnt, ), sample).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[-1] < 0.5 * totals[0]
+    instances, fields = head.eval().predict((learnt, ), sample)
+    assert len(instances[0].scores) == 0
+    semantic = fields[0].semantic[0].detach().numpy()
+    inside = outlines(two_people())[::4, ::4] > 0
+    assert semantic[inside].mean() > semantic[~inside].mean() + 0.3
+
+
+# Predictions
+
+
+def as_predicted(head, scene, owner=None):
+    """A head that puts out perfect maps of a scene, whatever it is shown."""
+    encoded = head.decoder.encode(*scene, owner)
+    return fixed(head, perfect_maps(head.decoder, encoded))
+
+
+def test_predictions_hold_what_the_evaluators_read():
+    scene, owner = two_people(), outlines(two_people())
+    head = as_predicted(build(), scene, owner)
+    found = head.predict(None, samples_of(pack_two_people(codec_config())))[0]
+    assert found.keypoints.shape == (2, 17, 2) and found.keypoint_scores.shape == (2, 17)
+    assert found.labels.tolist() == [0, 0] and found.labels.dtype == np.int64
+    for name in ('keypoints', 'keypoint_scores', 'bboxes', 'bbox_scores', 'scores', 'mask_scores'):
+        assert getattr(found, name).dtype == np.float32, name
+    np.testing.assert_array_equal(found.scores, found.bbox_scores)
+    np.testing.assert_array_equal(found.bboxes[:, :2], found.keypoints.min(1))
+    np.testing.assert_array_equal(found.bboxes[:, 2:], found.keypoints.max(1))
+    assert len(found.masks) == 2 and all(coco_mask.area(rle) > 500 for rle in found.masks)
+
+
+def test_a_pose_head_alone_predicts_no_masks():
+    head = as_predicted(build('KDCPoseHead'), two_people())
+    found = head.predict(None, samples_of(pack_two_people(codec_config())))[0]
+    assert len(found.scores) == 2 and 'masks' not in found
+
+
+@pytest.mark.parametrize('kind', ['KDCHead', 'KDCPoseHead'])
+def test_nobody_is_predicted_as_arrays_of_length_0(kind):
+    head = as_predicted(build(kind), NOBODY, np.zeros((SIZE, SIZE), np.uint8))
+    found = head.predict(None, samples_of(pack(codec_config(), NOBODY)))[0]
+    assert found.keypoints.shape == (0, 17, 2) and found.keypoint_scores.shape == (0, 17)
+    assert found.bboxes.shape == (0, 4) and found.labels.dtype == np.int64
+    assert all(len(found[name]) == 0 for name in found.keys())
+
+
+@pytest.mark.parametrize('kind', ['KDCHead', 'KDCPoseHead'])
+def test_a_head_that_has_learnt_nothing_finds_nobody(kind):
+    found = build(kind).eval().predict(features(), samples_of(pack_two_people(codec_config())))[0]
+    assert not (found.keypoint_scores > 0).any()
+
+
+def test_fields_to_draw_are_probabilities_and_pixels_at_the_heatmap_stride():
+    head = build().eval()
+    sample = samples_of(pack_two_people(codec_config()))
+    instances, fields = head.predict(features(), sample, dict(output_heatmaps=True))
+    assert len(instances) == len(fields) == 1 and isinstance(fields[0], PixelData)
+    raw = head(features())
+    assert fields[0].heatmaps.shape == (17, 25, 25)
+    torch.testing.assert_close(fields[0].heatmaps, raw['heatmaps'][0].sigmoid())
+    torch.testing.assert_close(fields[0].key_centroids, raw['key_centroids'][0])
+    # stride 2 at 97 px: every other cell lies on one of stride 4
+    torch.testing.assert_close(fields[0].semantic, raw['semantic'][0, :, ::2, ::2].sigmoid())
+    torch.testing.assert_close(fields[0].mask_centroids, raw['mask_centroids'][0, :, ::2, ::2])
+
+
+# Flip test
+
+
+def mirrored(scene, flip_indices, size):
+    """The scene in the mirror image."""
+    keypoints = scene.keypoints[:, flip_indices] * [-1, 1] + [size - 1, 0]
+    return Scene(keypoints, scene.labelled[:, flip_indices])
+
+
+def people_in_odd_poses(size):
+    """Two persons without any symmetry of their own."""
+    scene = two_people(size)
+    noise = np.random.default_rng(0).normal(0, 0.03 * size, scene.keypoints.shape)
+    return scene._replace(keypoints=scene.keypoints + noise)
+
+
+@pytest.mark.parametrize('metainfo', ['coco', 'crowdpose'])
+@pytest.mark.parametrize('size', [97, 98, 100])
+def test_merging_an_image_with_its_mirror_image_changes_no_perfect_map(size, metainfo):
+    """Also at sizes where the cells of the two lie on different pixels: people stay within 1 px."""
+    codec = PoseSeg((size, size), radius=12, metainfo=f'configs/_base_/datasets/{metainfo}.py')
+    scene = people_in_odd_poses(size)
+    if metainfo == 'crowdpose':
+        scene = Scene(scene.keypoints[:, :14], scene.labelled[:, :14])
+    owner = outlines(scene, size)
+    flip = list(codec.skeleton.flip_indices)
+    maps = perfect_maps(codec, codec.encode(*scene, owner))
+    opposite = perfect_maps(
+        codec, codec.encode(*mirrored(scene, flip, size), np.ascontiguousarray(owner[:, ::-1])))
+    merged = merge_flipped(maps, opposite, codec)
+    if size == 97:
+        for name, field in merged.items():
+            disks = maps['heatmaps'] > 0
+            if name == 'limbs':
+                disks = disks[:, codec.skeleton.edges[:, 0]]
+            if name in ('key_centroids', 'person_centroids', 'limbs'):
+                disks = disks.repeat_interleave(2, 1)
+                torch.testing.assert_close(field[disks], maps[name][disks], atol=1e-3, rtol=0)
+            if name == 'heatmaps':
+                torch.testing.assert_close(field, maps[name])
+    people = codec.batch_decode({name: merged[name] for name in maps if name in (
+        'heatmaps', 'key_centroids', 'person_centroids', 'limbs')}, [None])[0]
+    assert len(people.scores) == 2 and people.poses.detected.all()
+    order = people.poses.keypoints[:, :, 0].mean(1).argsort()
+    np.testing.assert_allclose(people.poses.keypoints[order], scene.keypoints, atol=1.)
+
+
+def test_flip_test_of_the_mirror_image_gives_the_mirrored_fields():
+    """Whatever a network makes of an image and of its mirror image, shown in either order."""
+    head = build().eval()
+    image, opposite = head(features(seed=1)), head(features(seed=2))
+    one = merge_flipped(image, opposite, head.decoder)
+    other = merge_flipped(opposite, image, head.decoder)
+    for name, field in one.items():
+        torch.testing.assert_close(
+            field, mirror_of(other[name], name, head.decoder), atol=1e-4, rtol=0)
+
+
+def mirror_of(field, name, codec):
+    """A field of the mirror image, one channel and vector at a time."""
+    skeleton = codec.skeleton
+    flip = list(skeleton.flip_indices)
+    field = field.flip(-1)
+    if name in ('heatmaps', 'semantic', 'log_bandwidth'):
+        return field[:, flip] if name == 'heatmaps' else field
+    source = dict(key_centroids=flip, person_centroids=flip, limbs=skeleton.mirrored_edges,
+                  mask_centroids=[0])[name]
+    out = torch.empty_like(field)
+    for channel, mirror in enumerate(source):
+        out[:, 2 * channel] = -field[:, 2 * mirror]
+        out[:, 2 * channel + 1] = field[:, 2 * mirror + 1]
+    return out
+
+
+def test_a_limb_without_a_mirror_image_keeps_its_own_field():
+    codec = PoseSeg((SIZE, SIZE), radius=12, limbs=[(k, k + 1) for k in range(16)])
+    head = build('KDCPoseHead', codec_config(limbs=[(k, k + 1) for k in range(16)])).eval()
+    image, opposite = head(features(seed=1)), head(features(seed=2))
+    merged = merge_flipped(image, opposite, codec)
+    for edge, mirror in enumerate(codec.skeleton.mirrored_edges):
+        own = image['limbs'][:, 2 * edge:2 * edge + 2]
+        assert torch.equal(merged['limbs'][:, 2 * edge:2 * edge + 2], own) == (mirror < 0)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize('kind', ['KDCHead', 'KDCPoseHead', 'KDCSegHead'])
+def test_a_head_with_another_number_of_keypoints_than_its_codec_is_refused(kind):
+    with pytest.raises(ValueError, match=f'{kind}: num_keypoints=14, but.*17 keypoints'):
+        build(kind, num_keypoints=14)
+    assert build(kind, num_keypoints=17).num_keypoints == 17
+
+
+@pytest.mark.parametrize('kind', ['KDCHead', 'KDCPoseHead', 'KDCSegHead'])
+def test_features_of_other_channels_are_refused_with_what_there_is(kind):
+    maps = (torch.zeros(1, 32, 25, 25), torch.zeros(1, 64, 13, 13))
+    words = r'in_channels=6, but.*\[64\] channels \(all maps: \[\(32, 25, 25\), \(64, 13, 13\)\]'
+    with pytest.raises(ValueError, match=words):
+        build(kind)(maps)
+
+
+@pytest.mark.parametrize('in_index', [2, (0, 1, 2), -3])
+def test_a_feature_map_that_is_not_there_is_refused(in_index):
+    with pytest.raises(ValueError, match='in_index=.* but backbone and neck give 2 feature maps'):
+        build(in_index=in_index)((torch.zeros(1, 6, 25, 25), ) * 2)
+
+
+def test_several_feature_maps_are_summed_at_the_size_of_the_first():
+    fine, coarse = torch.randn(1, 6, 25, 25), torch.randn(1, 6, 13, 13)
+    chosen = build('KDCPoseHead', in_index=(0, 1)).select_features((fine, coarse))
+    torch.testing.assert_close(chosen[..., ::2, ::2], fine[..., ::2, ::2] + coarse)
+    assert torch.equal(build('KDCPoseHead', in_index=0).select_features((fine, coarse)), fine)
+
+
+def test_an_unknown_kind_of_centroid_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="one of .'static', 'dynamic'., got 'mean'"):
+        build(seg_head=dict(centroid='mean'))
+
+
+def test_a_data_set_with_other_keypoints_is_refused():
+    crowdpose = codec_config(metainfo='configs/_base_/datasets/crowdpose.py')
+    scene = Scene(two_people().keypoints[:, :14], np.ones((2, 14), bool))
+    sample = pack(crowdpose, scene, flip_indices=list(range(14)))
+    with pytest.raises(ValueError, match='predicts 17 keypoints, the data set encodes 14'):
+        build().loss(features(), samples_of(sample))
+    with pytest.raises(ValueError, match='predicts 17 keypoints, the data set has 14'):
+        build().predict(features(), samples_of(sample))
+
+
+def test_an_input_of_another_size_than_the_codecs_is_refused():
+    with pytest.raises(ValueError, match=r'\(65, 65\), the codec was set up for \(97, 97\)'):
+        build().predict(features(), samples_of(pack_two_people(codec_config(65))))
+
+
+# Mixed precision
+
+
+def backward_in(device, dtype):
+    head = build().to(device)
+    samples = samples_of(pack_two_people(codec_config()), pack(codec_config(), NOBODY))
+    feats = tuple(feat.to(device).requires_grad_() for feat in features(2))
+    with torch.autocast(device, dtype):
+        losses = head.loss(feats, [sample.to(device) for sample in samples])
+    sum(losses.values()).backward()
+    assert all(value.isfinite() and value.dtype == torch.float32 for value in losses.values())
+    assert all(weight.grad.isfinite().all() for weight in head.parameters())
+    return {name: value.item() for name, value in losses.items()}
+
+
+def test_bfloat16_on_a_cpu_gives_nearly_the_same_finite_losses():
+    exact = build().loss(features(2), samples_of(pack_two_people(codec_config()),
+                                                 pack(codec_config(), NOBODY)))
+    for name, value in backward_in('cpu', torch.bfloat16).items():
+        assert value == pytest.approx(exact[name].item(), rel=0.05, abs=0.02), name
+
+
+@pytest.mark.gpu
+def test_float16_on_a_gpu_gives_finite_losses():
+    if not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
+    backward_in('cuda', torch.float16)

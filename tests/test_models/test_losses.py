@@ -1,0 +1,184 @@
+"""Each loss against loops straight from its equation, and its gradient against differences."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmpose.registry import MODELS
+from torch.autograd import gradcheck
+
+from kdc_mm.models.losses.instance_losses import instance_means, squared_deviation
+
+
+@pytest.fixture
+def noise():
+    """Function that draws float64 normal numbers, the same at every run."""
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def build(name, **settings):
+    return MODELS.build(dict(type=name, **settings))
+
+
+# Eq. 1
+
+
+def test_the_disk_loss_is_the_cross_entropy_over_pixels_that_count(noise):
+    logits = noise(2, 3, 4, 5)
+    target = (noise(2, 3, 4, 5) > 0).double()
+    weight = (noise(2, 3, 4, 5) > -0.5).double()
+    total = count = 0
+    for i in np.ndindex(2, 3, 4, 5):
+        if weight[i]:
+            probability = 1 / (1 + math.exp(-logits[i]))
+            total -= math.log(probability if target[i] else 1 - probability)
+            count += 1
+    loss = build('KeypointDiskLoss', loss_weight=3.)(logits, target, weight)
+    assert loss.item() == pytest.approx(3 * total / count)
+
+
+def test_the_gradient_of_the_disk_loss_is_exact(noise):
+    loss = build('KeypointDiskLoss')
+    target, weight = (noise(2, 3, 3) > 0).double(), (noise(2, 3, 3) > -0.5).double()
+    assert gradcheck(lambda x: loss(x, target, weight), noise(2, 3, 3).requires_grad_())
+
+
+# Eq. 4, and the same for vectors out of the disk
+
+
+@pytest.mark.parametrize('name, unit', [('KeyCentroidLoss', dict(radius=16.)),
+                                        ('LimbDisplacementLoss', dict(unit_px=16.))])
+def test_vector_losses_are_the_l1_norm_averaged_over_the_mask_in_their_unit(noise, name, unit):
+    vectors, target = noise(3, 2, 4, 5) * 20, noise(3, 2, 4, 5) * 20
+    mask = (noise(3, 4, 5) > 0).double()
+    errors = [
+        sum(abs(vectors[c, axis, v, u] - target[c, axis, v, u]) for axis in (0, 1))
+        for c, v, u in np.ndindex(3, 4, 5) if mask[c, v, u]
+    ]
+    loss = build(name, loss_weight=0.5, **unit)(vectors, target, mask)
+    assert loss.item() == pytest.approx(0.5 * float(sum(errors)) / len(errors) / 16)
+
+
+@pytest.mark.parametrize('name', ['KeyCentroidLoss', 'LimbDisplacementLoss'])
+def test_the_gradient_of_the_vector_losses_is_exact(noise, name):
+    loss = build(name)
+    target, mask = noise(3, 2, 3, 3), (noise(3, 3, 3) > 0).double()
+    assert gradcheck(lambda x: loss(x, target, mask), noise(3, 2, 3, 3).requires_grad_())
+
+
+@pytest.mark.parametrize('name, unit', [('KeyCentroidLoss', dict(radius=0)),
+                                        ('LimbDisplacementLoss', dict(unit_px=-1)),
+                                        ('MaskCentroidLoss', dict(unit_px=0))])
+def test_a_unit_that_is_not_positive_is_refused(name, unit):
+    with pytest.raises(ValueError, match=f'{name}: the unit must be greater than 0 px'):
+        build(name, **unit)
+
+
+@pytest.mark.parametrize('name', ['KeypointDiskLoss', 'KeyCentroidLoss', 'LimbDisplacementLoss'])
+def test_losses_over_an_empty_mask_are_0_and_pull_nowhere(noise, name):
+    dims = () if name == 'KeypointDiskLoss' else (2, )
+    prediction = noise(3, *dims, 4, 4).requires_grad_()
+    mask = torch.zeros(3, 4, 4, dtype=torch.float64)
+    loss = build(name)(prediction, noise(3, *dims, 4, 4).sigmoid(), mask)
+    loss.backward()
+    assert loss == 0
+    assert (prediction.grad == 0).all()
+
+
+# Eqs. 5 to 7
+
+
+@pytest.fixture
+def instances(noise):
+    """Embeddings (P, 2), owners (P,) of three instances, centroids (3, 2), σ (3,)."""
+    owner = torch.tensor([0, 2, 1, 1, 0, 2, 2, 2, 0, 1, 2, 2])
+    return noise(12, 2) * 8, owner, noise(3, 2) * 8, 4 + noise(3).abs()
+
+
+def test_the_dynamic_centroid_is_the_mean_of_an_instances_embeddings(instances):
+    embeddings, owner, _, _ = instances
+    means = instance_means(embeddings, owner, 3)
+    for j in range(3):
+        own = [embeddings[i] for i in range(12) if owner[i] == j]
+        torch.testing.assert_close(means[j], sum(own) / len(own))
+
+
+def test_phi_is_the_gaussian_of_the_distance_to_the_centroid(instances):
+    embeddings, _, centroids, sigmas = instances
+    phi = torch.exp(-squared_deviation(embeddings, centroids, sigmas))
+    for j, i in np.ndindex(3, 12):
+        distance = math.dist(embeddings[i].tolist(), centroids[j].tolist())
+        assert phi[j, i].item() == pytest.approx(math.exp(-distance**2 / (2 * sigmas[j]**2)))
+
+
+def test_the_mask_centroid_loss_is_the_mean_l1_distance_to_the_own_centroid(instances):
+    embeddings, owner, centroids, _ = instances
+    total = sum(
+        abs(embeddings[i, axis] - centroids[owner[i], axis]) for i, axis in np.ndindex(12, 2))
+    loss = build('MaskCentroidLoss', unit_px=16., loss_weight=2.)(embeddings, centroids, owner)
+    assert loss.item() == pytest.approx(2 * float(total) / 12 / 16)
+
+
+def reference_instance_loss(embeddings, owner, centroids, sigmas):
+    """Dice distance of φ_j and mask j, plus the cross-entropy of the margin ln 2 − |e − C|²/2σ²
+    with own and foreign pixels in equal parts; mean over instances."""
+    total = 0
+    for j, (centroid, sigma) in enumerate(zip(centroids.tolist(), sigmas.tolist())):
+        overlap = size = 0
+        entropy = dict(own=[], foreign=[])
+        for embedding, other in zip(embeddings.tolist(), owner.tolist()):
+            exponent = math.dist(embedding, centroid)**2 / (2 * sigma**2)
+            phi, own = math.exp(-exponent), other == j
+            overlap += phi * own
+            size += phi + own
+            probability = 1 / (1 + math.exp(exponent - math.log(2)))
+            entropy['own' if own else 'foreign'].append(
+                -math.log(probability if own else 1 - probability))
+        total += 1 - 2 * overlap / size
+        total += sum(sum(part) / max(len(part), 1) for part in entropy.values()) / 2
+    return total / len(sigmas)
+
+
+def test_the_instance_loss_is_dice_plus_cross_entropy_of_phi(instances):
+    embeddings, owner, centroids, sigmas = instances
+    loss = build('InstanceGaussianLoss', loss_weight=0.5)(embeddings, centroids, sigmas, owner)
+    expected = reference_instance_loss(embeddings, owner, centroids, sigmas)
+    assert loss.item() == pytest.approx(0.5 * expected)
+
+
+def test_the_instance_loss_of_one_person_has_no_foreign_pixels(instances):
+    embeddings, _, centroids, sigmas = instances
+    owner = torch.zeros(12, dtype=torch.int64)
+    loss = build('InstanceGaussianLoss')(embeddings, centroids[:1], sigmas[:1], owner)
+    expected = reference_instance_loss(embeddings, owner, centroids[:1], sigmas[:1])
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_the_instance_loss_pulls_from_any_distance():
+    """Where φ is 0 in float32 its Dice distance has no gradient left."""
+    embeddings = torch.tensor([[1000., 0.], [0., 0.]], requires_grad=True)
+    loss = build('InstanceGaussianLoss')(
+        embeddings, torch.zeros(1, 2), torch.ones(1), torch.zeros(2, dtype=torch.int64))
+    loss.backward()
+    assert torch.isfinite(loss) and embeddings.grad[0, 0] > 1
+
+
+def test_the_gradient_of_the_instance_losses_is_exact(instances):
+    """Also through the dynamic centroid, which moves with the embeddings."""
+    embeddings, owner, centroids, sigmas = instances
+    gaussian, offset = build('InstanceGaussianLoss'), build('MaskCentroidLoss')
+    embeddings.requires_grad_(), sigmas.requires_grad_()
+    assert gradcheck(lambda e, s: gaussian(e, instance_means(e, owner, 3), s, owner),
+                     (embeddings, sigmas))
+    assert gradcheck(lambda e, s: gaussian(e, centroids, s, owner), (embeddings, sigmas))
+    assert gradcheck(lambda e: offset(e, centroids, owner), embeddings)
+
+
+def test_the_instance_losses_of_an_image_without_people_are_0():
+    embeddings = torch.zeros(0, 2, requires_grad=True)
+    nothing = embeddings, torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)
+    offset = build('MaskCentroidLoss')(*nothing)
+    gaussian = build('InstanceGaussianLoss')(*nothing[:2], torch.zeros(0), nothing[2])
+    (offset + gaussian).backward()
+    assert offset == 0 and gaussian == 0
