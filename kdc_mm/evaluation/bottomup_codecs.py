@@ -230,7 +230,8 @@ class AECodec:
         return self.codec.encode(crowd.keypoints, crowd.visible)
 
     def perfect_maps(self, crowd: Crowd, encoded: Dict) -> Maps:
-        heat = encoded['heatmaps']
+        # MMPose's refinement divides by a channel's largest value, which in a network's is not 0
+        heat = np.maximum(encoded['heatmaps'], 1e-6)
         y, x = np.mgrid[:heat.shape[1], :heat.shape[2]] * self.stride
         tags = np.zeros_like(heat)
         for k in range(len(heat)):

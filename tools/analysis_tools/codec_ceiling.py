@@ -165,7 +165,7 @@ def main():
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope('mmpose')
-    MMLogger.get_instance('codec_ceiling', log_level='WARNING')  # no line per evaluation
+    MMLogger.get_current_instance().setLevel('WARNING')  # no line per evaluation
     try:
         report = find_ceiling(cfg, args)
     except (FileNotFoundError, ValueError) as error:
