@@ -65,6 +65,41 @@ def dynamic_centroids(poses: Poses, maps: MaskMaps) -> Tuple[np.ndarray, np.ndar
                               maps.log_bandwidth, maps.stride)
 
 
+def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, threshold: float,
+                     share: float) -> Tuple[Poses, np.ndarray, np.ndarray]:
+    """Give fragments of a pose back to the person whose MaskCentroid they share.
+
+    A network that is unsure of the limbs leaves fragments, and each would take its part of the
+    person's mask. A fragment belongs to a stronger person if φ of the stronger one (eq. 6) at the
+    fragment's centroid exceeds the threshold: it gives the keypoints that the person lacks.
+
+    Args:
+        poses (Poses): n persons, strongest first.
+        centroids (np.ndarray): C_j (n, 2), input pixels.
+        sigmas (np.ndarray): σ_j (n,), input pixels.
+        threshold (float): In (0, 1), on φ.
+        share (float): A fragment scores less than this share of the person; who is about as sure
+            is a person too, however near.
+
+    Returns:
+        tuple: poses, C and σ of those that remain.
+    """
+    keypoints, scores, detected = (part.copy() for part in poses)
+    strength = poses.scores.mean(1)
+    keep = np.ones(len(strength), bool)
+    for person in range(len(strength)):
+        if not keep[person]:
+            continue
+        apart = ((centroids - centroids[person])**2).sum(1) / sigmas[person]**2
+        fragment = keep & (apart < _reach(threshold)) & (strength < share * strength[person])
+        for other in np.flatnonzero(fragment):
+            lacking = detected[other] & ~detected[person]
+            for values in (keypoints, scores, detected):
+                values[person, lacking] = values[other, lacking]
+        keep &= ~fragment
+    return Poses(keypoints[keep], scores[keep], detected[keep]), centroids[keep], sigmas[keep]
+
+
 def leftover_centroids(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray,
                        threshold: float, min_area: float) -> Tuple[np.ndarray, ...]:
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.

@@ -11,6 +11,7 @@ from .cluster import (
     ImageFrame,
     MaskMaps,
     Masks,
+    absorb_fragments,
     cluster_masks,
     dynamic_centroids,
     leftover_centroids,
@@ -30,6 +31,10 @@ from .vote import (
 
 #: Trust in a mask that no keypoint confirms, against the root of a pose's score.
 _UNPOSED_TRUST = 0.3
+
+
+#: A fragment of a pose scores less than this share of the person that it belongs to.
+_FRAGMENT_SHARE = 0.7
 
 
 class People(NamedTuple):
@@ -86,10 +91,10 @@ class PoseSeg(BaseKeypointCodec):
             ``radius / 2``, at least two cells.
         merge_radius (float, optional): Votes within it agree, pixels. Defaults to two cells.
         tolerance (dict, optional): Changes to :class:`~kdc_mm.codecs.group.GroupingTolerance`.
-        join_fragments (bool): Join fragments of a pose by their person centroid. Defaults to
-            ``True``.
-        ghost_threshold (float): Persons whose keypoints lie by much surer ones of others to more than
-            this degree are dropped, in (0, 1). Defaults to 0.2.
+        join_fragments (bool): Join fragments of a pose by their person centroid and, where there
+            are masks, by their MaskCentroid. Defaults to ``True``.
+        ghost_threshold (float): Persons whose keypoints lie by much surer ones of others to more
+            than this degree are dropped, in (0, 1). Defaults to 0.2.
         min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
             squared. Defaults to 100; infinity for persons with keypoints only.
         max_votes (int): Most votes per image. Defaults to 60000.
@@ -292,6 +297,9 @@ class PoseSeg(BaseKeypointCodec):
         the waist shows half its keypoints, but all of its mask.
         """
         centroids, sigmas = dynamic_centroids(poses, maps)
+        if self.join_fragments:
+            poses, centroids, sigmas = absorb_fragments(poses, centroids, sigmas,
+                                                        self.mask_threshold, _FRAGMENT_SHARE)
         unposed = leftover_centroids(maps, centroids, sigmas, self.mask_threshold,
                                      self.min_unposed_area)
         centroids = np.concatenate([centroids, unposed[0]])
