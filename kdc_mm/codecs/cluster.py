@@ -90,8 +90,9 @@ def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, th
     for person in range(len(strength)):
         if not keep[person]:
             continue
-        apart = ((centroids - centroids[person])**2).sum(1) / sigmas[person]**2
-        fragment = keep & (apart < _reach(threshold)) & (strength < share * strength[person])
+        gap = ((centroids - centroids[person])**2).sum(1)
+        near = gap < _reach(threshold) * sigmas[person]**2
+        fragment = keep & near & (strength < share * strength[person])
         for other in np.flatnonzero(fragment):
             lacking = detected[other] & ~detected[person]
             for values in (keypoints, scores, detected):
