@@ -6,6 +6,7 @@ from pycocotools import mask as coco_mask
 from kdc_mm.codecs.cluster import (
     ImageFrame,
     MaskMaps,
+    absorb_fragments,
     cluster_masks,
     dynamic_centroids,
     leftover_centroids,
@@ -143,6 +144,38 @@ def test_keypoints_on_an_occluder_do_not_move_a_persons_centroid():
     ones = np.ones((1, 10), np.float32)
     centroids, _ = dynamic_centroids(Poses(keypoints, ones, ones > 0), maps)
     np.testing.assert_allclose(centroids, [[10, 20]], atol=0.1)
+
+
+def two_poses(scores, detected):
+    """Two persons of four keypoints: ``scores`` of those that are ``detected`` in each."""
+    detected = np.array(detected, bool)
+    scores = np.array(scores, np.float32)[:, None] * detected
+    keypoints = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+    return Poses(keypoints, scores.astype(np.float32), detected)
+
+
+NEAR, FAR = np.array([[50, 50], [53, 54]], np.float32), np.array([[50, 50], [90, 50]], np.float32)
+SIGMAS = np.full(2, 5, np.float32)  # φ exceeds 0.5 within 5.9 px
+
+
+def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_shares():
+    poses = two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]])
+    joined, centroids, sigmas = absorb_fragments(poses, NEAR, SIGMAS, 0.5, 0.7)
+    assert centroids.tolist() == [[50, 50]] and sigmas.tolist() == [5]
+    assert joined.detected.all()
+    assert joined.keypoints[0].tolist() == poses.keypoints[[0, 0, 1, 0], [0, 1, 2, 3]].tolist()
+    np.testing.assert_allclose(joined.scores, [[0.9, 0.9, 0.8, 0.9]])
+
+
+@pytest.mark.parametrize('poses, centroids', [
+    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]]), FAR),
+    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [1, 1, 1, 0]]), NEAR),
+], ids=['whose mask is elsewhere', 'who is about as sure'])
+def test_a_person_stays_one(poses, centroids):
+    kept = absorb_fragments(poses, centroids, SIGMAS, 0.5, 0.7)
+    for one, other in zip(kept[0], poses):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(kept[1], centroids)
 
 
 # Persons that only a mask shows

@@ -1,0 +1,202 @@
+"""Keypoints to persons, against slow walks over all pairs."""
+import numpy as np
+import pytest
+
+from kdc_mm.codecs.group import (
+    GroupingTolerance,
+    Poses,
+    group_keypoints,
+    limb_connections,
+    suppress_ghosts,
+)
+from kdc_mm.codecs.skeleton import build_skeleton
+from kdc_mm.codecs.vote import Keypoints
+
+from .people import random_people
+
+SKELETON = build_skeleton('configs/_base_/datasets/coco.py')
+EDGES, OUTGOING = SKELETON.edges, SKELETON.outgoing
+TOLERANCE = GroupingTolerance()
+SLOTS = np.array([OUTGOING[a].tolist().index(e) for e, (a, _) in enumerate(EDGES)])
+
+
+def noisy_keypoints(seed, num_persons=4, noise=4.):
+    """Detected keypoints of random people whose vectors miss by ``noise`` px."""
+    rng = np.random.default_rng(seed)
+    scene = random_people(rng, num_persons, 200, label_rate=0.6)
+    owner, channel = np.nonzero(scene.labelled)
+    order = np.argsort(channel, kind='stable')
+    owner, channel = owner[order], channel[order]
+    position = scene.keypoints[owner, channel]
+    centres = np.array([points[labelled].mean(0) for points, labelled in zip(*scene)])
+    ends = np.zeros((len(owner), OUTGOING.shape[1], 2))
+    for i, (j, k) in enumerate(zip(owner, channel)):
+        for slot, edge in enumerate(OUTGOING[k]):
+            if edge >= 0:
+                target = EDGES[edge, 1]
+                ends[i, slot] = scene.keypoints[j, target if scene.labelled[j, target] else k]
+    vectors = [centres[owner] + rng.normal(0, noise, (len(owner), 2)),
+               ends + rng.normal(0, noise, ends.shape)]
+    return Keypoints(channel, rng.uniform(0.2, 1, len(owner)).astype(np.float32),
+                     *(part.astype(np.float32) for part in [position, *vectors]))
+
+
+def distance(a, b):
+    return float(np.linalg.norm(a.astype(float) - b.astype(float)))
+
+
+def limb_error(found, i, j, edge, back):
+    """Mean miss of the two limb displacements over what their length allows."""
+    miss = (distance(found.ends[i, SLOTS[edge]], found.position[j]) +
+            distance(found.ends[j, SLOTS[back]], found.position[i])) / 2
+    length = distance(found.position[i], found.position[j])
+    return miss / (TOLERANCE.limb_px + TOLERANCE.limb_relative * length)
+
+
+def centroid_error(gap, reach):
+    return gap / (TOLERANCE.centroid_px + TOLERANCE.centroid_relative * reach)
+
+
+def connections(found):
+    """All pairs on a limb that agree, with their cost: squared limb and centroid errors."""
+    half = len(EDGES) // 2
+    for edge, (a, b) in enumerate(EDGES[:half]):
+        for i in np.flatnonzero(found.channel == a):
+            for j in np.flatnonzero(found.channel == b):
+                limb = limb_error(found, i, j, edge, edge + half)
+                reach = np.mean([distance(found.position[n], found.centroid[n]) for n in (i, j)])
+                cost = limb**2 + centroid_error(
+                    distance(found.centroid[i], found.centroid[j]), reach)**2
+                if limb <= TOLERANCE.limit and cost <= TOLERANCE.limit**2:
+                    yield int(i), int(j), cost
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_connections_are_all_pairs_whose_limbs_and_centroids_agree(seed):
+    found = noisy_keypoints(seed, noise=8.)
+    pairs, costs = limb_connections(found, EDGES, SLOTS, TOLERANCE)
+    expected = list(connections(found))
+    assert pairs.tolist() == [[i, j] for i, j, _ in expected] and len(expected) > 10
+    np.testing.assert_allclose(costs, [cost for *_, cost in expected], rtol=1e-3, atol=1e-4)
+
+
+def reference_groups(found, join):
+    """Sets of keypoints: connections from the most confident on, then the fragments whose centroids
+    agree best, one pair after the other. No two keypoints of a kind, and none whose limbs deny it.
+    """
+    groups = [{i} for i in range(len(found.channel))]
+
+    def kinds(group):
+        return {found.channel[i] for i in group}
+
+    queue = sorted(connections(found), reverse=True, key=lambda one: (
+        found.score[one[0]] * found.score[one[1]] * np.exp(-one[2] / 2)))
+    for i, j, _ in queue:
+        first, second = (next(group for group in groups if n in group) for n in (i, j))
+        if first is not second and not kinds(first) & kinds(second):
+            first |= second
+            groups.remove(second)
+    while join:
+        best = 1, None, None
+        for n, first in enumerate(groups):
+            for second in groups[n + 1:]:
+                (centre, reach), (other, other_reach) = middle(found, first), middle(found, second)
+                error = centroid_error(distance(centre, other), (reach + other_reach) / 2)
+                if error < best[0] and not kinds(first) & kinds(second) and not any(
+                        denied(found, i, j) for i in first for j in second):
+                    best = error, first, second
+        if best[1] is None:
+            break
+        best[1].update(best[2])
+        groups.remove(best[2])
+    return groups
+
+
+def middle(found, group):
+    """Score-weighted person centroid of a fragment, and how far its keypoints had to reach."""
+    rows = sorted(group)
+    weights = found.score[rows]
+    reach = [distance(found.position[i], found.centroid[i]) for i in rows]
+    return np.average(found.centroid[rows], 0, weights), np.average(reach, weights=weights)
+
+
+def denied(found, i, j):
+    """Whether i and j are neighbours whose limbs lead elsewhere."""
+    for edge, (a, b) in enumerate(EDGES):
+        if (a, b) == (found.channel[i], found.channel[j]):
+            back = (edge + len(EDGES) // 2) % len(EDGES)
+            return limb_error(found, i, j, edge, back) > 2 * TOLERANCE.limit
+    return False
+
+
+@pytest.mark.parametrize('join', [True, False])
+@pytest.mark.parametrize('seed', range(6))
+def test_persons_are_those_of_a_walk_over_all_pairs(seed, join):
+    found = noisy_keypoints(seed)
+    poses = group_keypoints(found, 17, EDGES, OUTGOING, TOLERANCE, join)
+    expected = {
+        frozenset((int(found.channel[i]), *found.position[i].tolist()) for i in group)
+        for group in reference_groups(found, join)
+    }
+    persons = {
+        frozenset((k, *poses.keypoints[n, k].tolist()) for k in np.flatnonzero(detected).tolist())
+        for n, detected in enumerate(poses.detected)
+    }
+    assert persons == expected
+    totals = poses.scores.sum(1)
+    assert (totals[:-1] >= totals[1:]).all(), 'strongest first'
+
+
+def test_without_keypoints_there_are_no_persons():
+    nothing = Keypoints(*(part[:0] for part in noisy_keypoints(0)))
+    poses = group_keypoints(nothing, 17, EDGES, OUTGOING, TOLERANCE, True)
+    assert poses.keypoints.shape == (0, 17, 2) and poses.detected.shape == (0, 17)
+
+
+def test_a_keypoint_that_no_limb_leads_to_lies_at_the_persons_centroid():
+    ends = np.zeros((1, OUTGOING.shape[1], 2), np.float32)
+    ends[0, 0] = (30, 40)
+    nose = Keypoints(np.array([0]), np.ones(1, np.float32), np.full((1, 2), 10, np.float32),
+                     np.full((1, 2), 50, np.float32), ends)
+    poses = group_keypoints(nose, 17, EDGES, OUTGOING, TOLERANCE, True)
+    neighbours = [EDGES[edge, 1] for edge in OUTGOING[0] if edge >= 0]
+    assert poses.keypoints[0, 0].tolist() == [10, 10]
+    assert poses.keypoints[0, neighbours[0]].tolist() == [30, 40]
+    assert poses.keypoints[0, 16].tolist() == [50, 50], 'an ankle'
+    assert (poses.scores[0, 1:] == 0).all() and not poses.detected[0, 1:].any()
+
+
+def reference_ghosts(poses, threshold):
+    """From the strongest on: how near a person's keypoints lie to those of persons who stay and are
+    1.5 times as sure of them, in tenths of the stronger one's size."""
+    staying = []
+    for q in range(len(poses.scores)):
+        kinds = np.flatnonzero(poses.detected[q])
+        ghostly = []
+        for k in kinds:
+            nearness = [0]
+            for p in staying:
+                points = poses.keypoints[p][poses.detected[p]]
+                width = 0.1 * max(1, np.ptp(points[:, 0]), np.ptp(points[:, 1]))
+                if poses.detected[p, k] and poses.scores[p, k] >= 1.5 * poses.scores[q, k]:
+                    gap = distance(poses.keypoints[p, k], poses.keypoints[q, k])
+                    nearness.append(np.exp(-gap**2 / (2 * width**2)))
+            ghostly.append(max(nearness))
+        if np.mean(ghostly) <= threshold:
+            staying.append(q)
+    return staying
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_ghosts_are_persons_at_much_surer_keypoints_of_others(seed):
+    rng = np.random.default_rng(seed)
+    base = rng.uniform(0, 200, (3, 17, 2))
+    keypoints = base[rng.integers(0, 3, 12)] + rng.normal(0, 12, (12, 17, 2))
+    scores = rng.uniform(0.1, 1, (12, 1)) * rng.uniform(0.8, 1, (12, 17))
+    detected = rng.random((12, 17)) < 0.7
+    detected[:, 0] = True
+    poses = Poses(keypoints.astype(np.float32), (scores * detected).astype(np.float32), detected)
+    poses = Poses(*(part[np.argsort(-poses.scores.sum(1))] for part in poses))
+    staying = reference_ghosts(poses, 0.2)
+    assert 0 < len(staying) < 12
+    np.testing.assert_array_equal(suppress_ghosts(poses, 0.2).keypoints, poses.keypoints[staying])

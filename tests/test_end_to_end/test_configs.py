@@ -1,0 +1,80 @@
+"""Every config of the repository: it loads, its model builds, and its parts fit together."""
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpose.registry import MODELS
+
+CONFIGS = sorted(
+    str(file.relative_to('configs')) for file in Path('configs').rglob('*.py')
+    if '_base_' not in file.parts)
+
+
+@pytest.fixture(params=CONFIGS)
+def cfg(request):
+    return Config.fromfile(f'configs/{request.param}')
+
+
+def test_the_model_gives_every_field_at_its_stride(cfg):
+    """On PyTorch's meta device, which computes shapes alone."""
+    cfg.model.backbone.init_cfg = None
+    codec = cfg.codec
+    width, height = codec.input_size
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+        fields = model(torch.zeros(1, 3, height, width), None, mode='tensor')
+    num_keypoints = model.head.num_keypoints
+    num_limbs = len(model.head.decoder.skeleton.edges)
+    channels = dict(
+        heatmaps=num_keypoints, key_centroids=2 * num_keypoints,
+        person_centroids=2 * num_keypoints, limbs=2 * num_limbs, semantic=1, mask_centroids=2,
+        log_bandwidth=1)
+    for name, field in fields.items():
+        of_masks = name in ('semantic', 'mask_centroids', 'log_bandwidth')
+        stride = codec.mask_stride if of_masks else codec.heatmap_stride
+        size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        assert field.shape == (1, channels[name], *size), name
+    assert fields.keys() >= {'heatmaps', 'key_centroids', 'person_centroids', 'limbs'}
+
+
+def test_head_and_pipelines_share_one_codec(cfg):
+    encoder = next(step.encoder for step in cfg.train_dataloader.dataset.pipeline
+                   if step.type == 'GenerateTarget')
+    assert encoder == cfg.model.head.decoder == cfg.codec
+    sizes = {tuple(step.input_size) for loader in (cfg.train_dataloader, cfg.val_dataloader)
+             for step in loader.dataset.pipeline if 'input_size' in step}
+    assert sizes == {tuple(cfg.codec.input_size)}
+
+
+def test_validation_and_test_evaluate_the_file_that_they_predict(cfg):
+    for part in ('val', 'test'):
+        dataset = cfg[f'{part}_dataloader'].dataset
+        for metric in evaluators(cfg, part):
+            assert metric.ann_file == dataset.data_root + dataset.ann_file
+
+
+def test_the_best_checkpoint_is_that_of_the_keypoint_ap(cfg):
+    pose_metric = next(one for one in evaluators(cfg, 'val') if one.type == 'CocoMetric')
+    prefix = pose_metric.get('prefix', 'coco')
+    assert cfg.default_hooks.checkpoint.save_best == f'{prefix}/AP'
+
+
+def evaluators(cfg, part):
+    """The evaluators of validation or test as a list."""
+    found = cfg[f'{part}_evaluator']
+    return found if isinstance(found, list) else [found]
+
+
+def test_everything_needed_is_imported_by_the_config_itself(cfg):
+    assert cfg.custom_imports.imports == ['kdc_mm']
+    assert cfg.default_scope == 'mmpose'
+
+
+def test_the_papers_recipe():
+    cfg = Config.fromfile('configs/kdc_rn152_coco.py')
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1e-5)
+    assert cfg.codec.input_size == (401, 401) and cfg.codec.radius == 32
+    assert cfg.train_dataloader.batch_size == 4 and cfg.train_cfg.max_epochs == 400
+    assert cfg.model.backbone.depth == 152
+    assert Config.fromfile('configs/kdc_rn101_coco.py').model.backbone.depth == 101
