@@ -1,6 +1,8 @@
 """Dynamic centroids and masks, pixel by pixel from eqs. 6 and 7."""
+import cv2
 import numpy as np
 import pytest
+from mmpose.datasets.transforms import BottomupResize
 from pycocotools import mask as coco_mask
 
 from kdc_mm.codecs.cluster import (
@@ -235,3 +237,24 @@ def test_the_frame_maps_pixels_as_the_estimator_maps_keypoints():
         image = (np.array([x, y]) / metainfo['input_size'] * metainfo['input_scale'] +
                  metainfo['input_center'] - 0.5 * metainfo['input_scale'])
         np.testing.assert_allclose(image * frame.scale + frame.offset, [x, y], atol=1e-9)
+
+
+@pytest.mark.parametrize('width, height', [(150, 90), (61, 200), (40, 40), (400, 301)])
+def test_masks_lie_in_the_image_where_the_test_resize_took_them_from(width, height):
+    """A white box on black, out of focus, resized as in testing; white is taken for the person."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 4:height * 3 // 4, width // 3:width - width // 5] = 255
+    image = cv2.GaussianBlur(image, None, 0.03 * max(width, height))
+    resized = BottomupResize(input_size=(97, 97), size_factor=1)(
+        dict(img=image, img_shape=(height, width), ori_shape=(height, width)))
+    frame = ImageFrame.from_metainfo(resized)
+    assert resized['img'].shape == (97, 97, 3) and frame.size == (width, height)
+    maps = MaskMaps((resized['img'][..., 0] / 255. - 0.5).astype(np.float32) * 20,
+                    np.zeros((2, 97, 97), np.float32), np.zeros((97, 97), np.float32), 1)
+    everything = np.full((1, 2), 48, np.float32), np.full(1, 1e3, np.float32)
+    found = coco_mask.decode(cluster_masks(maps, *everything, frame, 0.5).rles[0]) > 0
+    expected = image[..., 0] > 127
+    assert (found & expected).sum() / (found | expected).sum() > 0.95
+    for axis in (0, 1):
+        middle = [np.nonzero(mask)[axis].mean() for mask in (found, expected)]
+        assert abs(middle[0] - middle[1]) * frame.scale[0] < 0.06, 'input pixels'

@@ -325,12 +325,16 @@ def test_merging_an_image_with_its_mirror_image_changes_no_perfect_map(size, met
     np.testing.assert_allclose(people.poses.keypoints[order], scene.keypoints, atol=1.)
 
 
-def test_flip_test_of_the_mirror_image_gives_the_mirrored_fields():
-    """Whatever a network makes of an image and of its mirror image, shown in either order."""
+def test_flip_test_averages_with_the_mirror_image_and_is_symmetric():
+    """Whatever a network makes of an image and of its mirror image: shown in the other order, they
+    give the mirrored fields."""
     head = build().eval()
     image, opposite = head(features(seed=1)), head(features(seed=2))
     one = merge_flipped(image, opposite, head.decoder)
     other = merge_flipped(opposite, image, head.decoder)
+    for name, field in one.items():
+        mean = (image[name] + mirror_of(opposite[name], name, head.decoder)) / 2
+        torch.testing.assert_close(field, mean, atol=1e-5, rtol=0)
     for name, field in one.items():
         torch.testing.assert_close(
             field, mirror_of(other[name], name, head.decoder), atol=1e-4, rtol=0)
