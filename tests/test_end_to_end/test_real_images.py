@@ -80,13 +80,13 @@ def test_a_small_network_learns_four_photographs_by_heart(data_root, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 def test_the_papers_network_trains_validates_saves_and_resumes_on_coco(data_root, tmp_path):
-    """ResNet-152 at 401 px: two epochs of ten iterations, and the second once more, resumed.
+    """ResNet-152 at 401 px: three epochs of nine iterations, and the third once more, resumed.
 
-    The seed orders the images; nothing else is random, so that the losses must repeat.
+    Four of the forty images show nobody and are not trained on. The seed orders the images; nothing else is random, so that the losses must repeat.
     """
     folder = data_root / 'coco-mini'
     options = [
-        'model.backbone.init_cfg=None', 'train_cfg.max_epochs=2', 'train_cfg.val_interval=2',
+        'model.backbone.init_cfg=None', 'train_cfg.max_epochs=3', 'train_cfg.val_interval=3',
         'default_hooks.checkpoint.interval=1', 'default_hooks.logger.interval=1',
         'log_processor.window_size=1', 'randomness.seed=0',
         'train_dataloader.dataset.pipeline.1.scale_prob=0.',
@@ -103,16 +103,16 @@ def test_the_papers_network_trains_validates_saves_and_resumes_on_coco(data_root
 
     whole, resumed = tmp_path / 'whole', tmp_path / 'resumed'
     train('kdc_rn152_coco.py', whole, '--cfg-options', *options)
-    train('kdc_rn152_coco.py', resumed, '--resume', whole / 'epoch_1.pth', '--cfg-options',
+    train('kdc_rn152_coco.py', resumed, '--resume', whole / 'epoch_2.pth', '--cfg-options',
           *options)
     steps, steps_after = ([line for line in logged(folder) if 'loss' in line]
                           for folder in (whole, resumed))
-    assert [line['step'] for line in steps] == list(range(1, 21))
-    assert [line['step'] for line in steps_after] == list(range(11, 21))
-    for before, after in zip(steps[10:], steps_after):
+    assert [line['step'] for line in steps] == list(range(1, 28))
+    assert [line['step'] for line in steps_after] == list(range(19, 28))
+    for before, after in zip(steps[18:], steps_after):
         assert (after['epoch'], after['lr']) == (before['epoch'], before['lr'])
         assert after['loss'] == pytest.approx(before['loss'], rel=1e-3)
-    assert {path.name for path in whole.glob('epoch_*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
+    assert {path.name for path in whole.glob('epoch_*.pth')} == {'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'}
     for folder in (whole, resumed):
         metrics = next(line for line in logged(folder) if 'coco/AP' in line)
         assert 0 <= metrics['coco/AP'] <= 1 and 0 <= metrics['coco/segm_mAP'] <= 1
