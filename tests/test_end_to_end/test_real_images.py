@@ -82,7 +82,8 @@ def test_a_small_network_learns_four_photographs_by_heart(data_root, tmp_path):
 def test_the_papers_network_trains_validates_saves_and_resumes_on_coco(data_root, tmp_path):
     """ResNet-152 at 401 px: three epochs of nine iterations, and the third once more, resumed.
 
-    Four of the forty images show nobody and are not trained on. The seed orders the images; nothing else is random, so that the losses must repeat.
+    Four of the forty images show nobody and are not trained on.
+    The seed orders the images; nothing else is random, so that the losses must repeat.
     """
     folder = data_root / 'coco-mini'
     options = [
@@ -112,7 +113,9 @@ def test_the_papers_network_trains_validates_saves_and_resumes_on_coco(data_root
     for before, after in zip(steps[18:], steps_after):
         assert (after['epoch'], after['lr']) == (before['epoch'], before['lr'])
         assert after['loss'] == pytest.approx(before['loss'], rel=1e-3)
-    assert {path.name for path in whole.glob('epoch_*.pth')} == {'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'}
+    assert {path.name for path in whole.glob('epoch_*.pth')} == {
+        f'epoch_{epoch}.pth' for epoch in (1, 2, 3)
+    }
     for folder in (whole, resumed):
         metrics = next(line for line in logged(folder) if 'coco/AP' in line)
         assert 0 <= metrics['coco/AP'] <= 1 and 0 <= metrics['coco/segm_mAP'] <= 1
