@@ -269,23 +269,17 @@ def _join_fragments(channel, score, position, centroid, person, members, apart, 
         error[second], partner[second] = 1, -1
         blocked[first] |= blocked[second]
         blocked[:, first] |= blocked[:, second]
-        union = np.array([first])
         for p in ids:
             if p == first or partner[p] == first or partner[p] == second:
                 error[p], partner[p] = _best_partner(p, ids, centre, reach, members, blocked,
                                                      alive, tolerance)
-            elif alive[p]:
-                nearer, _ = _best_partner(p, union, centre, reach, members, blocked, alive,
-                                          tolerance)
-                if nearer < error[p]:
-                    error[p], partner[p] = nearer, first
 
 
 @numba.njit(cache=True)
-def _best_partner(p, candidates, centre, reach, members, blocked, alive, tolerance):
+def _best_partner(p, ids, centre, reach, members, blocked, alive, tolerance):
     """The fragment whose centroid agrees best with that of p, and their error; else 1 and -1."""
     best, partner = np.float32(1), -1
-    for q in candidates:
+    for q in ids:
         if q == p or not alive[q] or blocked[p, q]:
             continue
         error = _centroid_error(
