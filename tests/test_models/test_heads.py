@@ -70,6 +70,19 @@ def test_perfect_fields_leave_no_pose_loss():
     assert all(0 <= value < 0.01 for value in losses.values())
 
 
+def test_the_network_predicts_numbers_around_1_and_the_fields_are_pixels():
+    """A 1 of the last layer is R for a KeyCentroid, the loss's unit for other vectors, and e times
+    the bandwidth's start, which is R."""
+    head = build(pose_head=dict(SMALL, loss_limb=dict(type='LimbDisplacementLoss', unit_px=40)))
+    for part in (head.pose_head, head.seg_head):
+        torch.nn.init.zeros_(part.out.weight)
+        torch.nn.init.ones_(part.out.bias)
+    values = {name: field.unique().item() for name, field in head(features()).items()}
+    assert values == pytest.approx(
+        dict(heatmaps=1, key_centroids=12, limbs=40, person_centroids=64, semantic=1,
+             mask_centroids=64, log_bandwidth=np.log(12) + 1))
+
+
 def test_the_losses_of_a_batch_reach_every_weight():
     head = build()
     losses = head.loss(features(2), samples_of(pack_two_people(codec_config()),
