@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine import Config
 
 from kdc_mm.codecs.cluster import ImageFrame
 from kdc_mm.evaluation.bottomup_codecs import AECodec, Crowd, SPRCodec
@@ -174,6 +175,13 @@ def test_the_crowd_metric_scores_by_crowding(ceiling, run, write_people):
     assert list(report['poseseg']['keypoints']) == CROWD_NAMES
 
 
+@pytest.mark.parametrize('name, iou_type', [('coco', 'keypoints'),
+                                            ('crowdpose', 'keypoints_crowd')])
+def test_the_metric_is_that_of_the_config(ceiling, name, iou_type):
+    cfg = Config.fromfile(ROOT / f'configs/kdc_rn152_{name}.py')
+    assert ceiling.keypoint_evaluator(cfg).get('iou_type', 'keypoints') == iou_type
+
+
 def test_poses_fall_apart_without_joining_and_input_size_is_the_codecs(ceiling, run, write_people):
     def hide_hips_and_an_elbow(content):
         for ann in content['annotations']:
@@ -301,6 +309,13 @@ def test_the_benchmark_times_every_codec(benchmark, run, tmp_path, capsys):
             assert len(report[name][kind]) == 2 and min(report[name][kind]) > 0
     assert (tmp_path / 'report' / 'out.png').stat().st_size > 10_000
     assert 'encodes 200 persons within' in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_the_benchmark_runs_on_a_gpu(benchmark, run):
+    report = run(benchmark, '--persons', 3, '--rounds', 1, '--device', 'cuda')
+    for name in ('poseseg', 'spr', 'ae'):
+        assert report[name]['decode_ms'][0] > 0
 
 
 def test_encoding_200_persons_stays_below_100_mb(benchmark):

@@ -3,9 +3,10 @@
 For each annotated image the people are encoded as in training, turned into the maps that a perfect
 network would give, decoded and evaluated with the benchmark's own metric. Pictures are not needed.
 
-`--compare` does the same with MMPose's codecs on the same images, at their published settings and
-input size (512x512, image fitted in as a whole, as for PoseSeg): SPR with the NMS of DEKR, and
-AssociativeEmbedding with perfect tags.
+`--compare` does the same with MMPose's codecs on the same images at their own input size (512x512,
+the image fitted in as a whole, as for PoseSeg): SPR with the settings and the NMS of DEKR, and
+AssociativeEmbedding with perfect tags, at the settings that suit it best
+(kdc_mm/evaluation/bottomup_codecs.py says which).
 
 `--noise PX` spoils the maps of every codec in the same way, with the same seed, the same at each
 run; pixels are those of the codec's input. kdc_mm/evaluation/map_noise.py gives the formulas.
