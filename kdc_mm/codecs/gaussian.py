@@ -1,6 +1,8 @@
 """Gaussian optimisation: each channel smoothed by a kernel of its own (paper, eqs. 2 and 8)."""
 from typing import Sequence
 
+import numba
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,8 +35,38 @@ def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
         Tensor: (B, C, h, w); the border repeats its values.
     """
     kernel = gaussian_kernels(sigmas, maps.device).to(maps.dtype)
+    if maps.device.type == 'cpu':
+        return torch.from_numpy(_smooth_on_host(maps.detach().contiguous().numpy(), kernel.numpy()))
     channels, size = kernel.shape
     pad = size // 2
     maps = F.pad(maps, (pad, pad, pad, pad), mode='replicate')
     maps = F.conv2d(maps, kernel.view(channels, 1, 1, size), groups=channels)
     return F.conv2d(maps, kernel.view(channels, 1, size, 1), groups=channels)
+
+
+@numba.njit(cache=True)
+def _smooth_on_host(maps, kernels):
+    """The same with loops: depthwise convolutions of a few taps are slow on CPUs."""
+    batch, channels, height, width = maps.shape
+    reach = kernels.shape[1] // 2
+    rows = np.empty((height, width), maps.dtype)
+    smooth = np.zeros_like(maps)
+    for b in range(batch):
+        for c in range(channels):
+            rows[:] = 0
+            for t in range(-reach, reach + 1):
+                tap = kernels[c, t + reach]
+                for y in range(height):
+                    for x in range(min(reach, width)):
+                        rows[y, x] += tap * maps[b, c, y, min(max(x + t, 0), width - 1)]
+                    for x in range(reach, width - reach):
+                        rows[y, x] += tap * maps[b, c, y, x + t]
+                    for x in range(max(width - reach, reach), width):
+                        rows[y, x] += tap * maps[b, c, y, min(max(x + t, 0), width - 1)]
+            for t in range(-reach, reach + 1):
+                tap = kernels[c, t + reach]
+                for y in range(height):
+                    source = min(max(y + t, 0), height - 1)
+                    for x in range(width):
+                        smooth[b, c, y, x] += tap * rows[source, x]
+    return smooth

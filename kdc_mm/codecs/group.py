@@ -4,7 +4,7 @@ from typing import NamedTuple, Tuple
 import numba
 import numpy as np
 
-from .vote import Keypoints
+from .merge import Keypoints
 
 
 class GroupingTolerance(NamedTuple):

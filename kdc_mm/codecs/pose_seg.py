@@ -18,20 +18,19 @@ from .cluster import (
 )
 from .gaussian import smooth_channels
 from .group import GroupingTolerance, Poses, group_keypoints, suppress_ghosts
+from .merge import Keypoints, full_disk_weight, merge_votes, strongest_of_each_kind, vote_scatter
 from .owner_maps import IGNORED, MAX_PERSONS, NOBODY, keypoint_owner_map
 from .skeleton import build_skeleton
-from .vote import (
-    Keypoints,
-    Votes,
-    collect_votes,
-    full_disk_weight,
-    merge_votes,
-    strongest_of_each_kind,
-)
+from .vote import Votes, collect_votes
 
 #: Trust in a mask that no keypoint confirms, against the root of a pose's score.
 _UNPOSED_TRUST = 0.3
 
+
+#: Votes that differ by up to so many σ may mean one keypoint, and always those nearer than so many
+#: cells.
+_SIGMAS_TO_MERGE = 4
+_LEAST_CELLS = 0.75
 
 #: A fragment of a pose scores less than this share of the person that it belongs to.
 _FRAGMENT_SHARE = 0.7
@@ -89,7 +88,10 @@ class PoseSeg(BaseKeypointCodec):
         mask_threshold (float): A pixel belongs to a person above it. Defaults to 0.5.
         vote_radius (float, optional): Cells vote for keypoints within it, pixels. Defaults to
             ``radius / 2``, at least two cells.
-        merge_radius (float, optional): Votes within it agree, pixels. Defaults to two cells.
+        merge_radius (float, optional): Votes within it agree, pixels. By default four times the
+            σ of the image's votes, at least ``0.75 heatmap_stride`` and at most ``vote_radius``:
+            near joints stay apart where maps are sharp, and stay whole where they are not. Without
+            KeyCentroids two cells.
         tolerance (dict, optional): Changes to :class:`~kdc_mm.codecs.group.GroupingTolerance`.
         join_fragments (bool): Join fragments of a pose by their person centroid and, where there
             are masks, by their MaskCentroid. Defaults to ``True``.
@@ -156,8 +158,8 @@ class PoseSeg(BaseKeypointCodec):
         self.keypoint_threshold = keypoint_threshold
         self.mask_threshold = mask_threshold
         self.vote_radius = vote_radius or max(radius / 2, 2 * heatmap_stride)
-        self.merge_radius = merge_radius or 2 * heatmap_stride
-        self.echo_radius = max(0.75 * radius, self.merge_radius)
+        self.merge_radius = merge_radius or (None if use_key_centroid else 2. * heatmap_stride)
+        self.echo_radius = max(0.75 * radius, self.vote_radius)
         self.tolerance = GroupingTolerance(**(tolerance or {}))
         self.join_fragments = join_fragments
         self.ghost_threshold = ghost_threshold
@@ -267,8 +269,12 @@ class PoseSeg(BaseKeypointCodec):
         full_weight = full_disk_weight(
             self.radius, self.vote_radius,
             self.heatmap_stride) if self.use_key_centroid else 1.
-        found = merge_votes(votes, self.skeleton.num_keypoints, self.merge_radius,
-                            self.echo_radius, full_weight, self.keypoint_threshold)
+        merge_radius = self.merge_radius or float(
+            np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), _LEAST_CELLS * self.heatmap_stride,
+                    self.vote_radius))
+        found = merge_votes(votes, self.skeleton.num_keypoints, merge_radius,
+                            max(self.echo_radius, merge_radius), full_weight,
+                            self.keypoint_threshold)
         return strongest_of_each_kind(found, self.max_persons)
 
     def group(self, votes: Votes) -> Poses:

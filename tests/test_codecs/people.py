@@ -127,14 +127,15 @@ def may_be_halves(codec, scene, visible, i, j) -> bool:
 
 def votes_agree(codec, scene, share, i, j) -> bool:
     """Whether a joint of person i and the same one of person j may pass for one keypoint."""
+    merge_radius = codec.merge_radius or codec.vote_radius  # the most that it becomes by itself
     centres = [scene.keypoints[p, scene.labelled[p]].mean(0) for p in (i, j)]
     for k in np.flatnonzero((share[i] > 0) & (share[j] > 0)):
         apart = np.linalg.norm(scene.keypoints[i, k] - scene.keypoints[j, k])
         reach = max(np.linalg.norm(scene.keypoints[p, k] - centre)
                     for p, centre in zip((i, j), centres))
-        limit = 1.1 * max(codec.merge_radius, codec.echo_radius / 2, 0.3 * reach)
+        limit = 1.1 * max(merge_radius, codec.echo_radius / 2, 0.3 * reach)
         if np.linalg.norm(centres[0] - centres[1]) < limit and (
-                apart < codec.merge_radius
+                apart < merge_radius
                 or (apart < codec.echo_radius and share[i, k] < 0.6 * share[j, k])):
             return True
     return False

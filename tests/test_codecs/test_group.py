@@ -9,8 +9,8 @@ from kdc_mm.codecs.group import (
     limb_connections,
     suppress_ghosts,
 )
+from kdc_mm.codecs.merge import Keypoints
 from kdc_mm.codecs.skeleton import build_skeleton
-from kdc_mm.codecs.vote import Keypoints
 
 from .people import random_people
 
