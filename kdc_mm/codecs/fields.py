@@ -2,7 +2,7 @@
 
 Shapes: K keypoints, 2E directed limbs, map of h×w cells, N persons, input of H×W pixels.
 """
-from typing import Dict
+from typing import Dict, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -65,6 +65,59 @@ def build_pose_fields(keypoint_owner: Tensor, keypoint_table: Tensor, stride: in
         person_centroid=vectors(labelled_centroids(table)[person], owned),
         limb=vectors(table[person[start], end[:, None, None], :2], limb_owned),
         limb_weight=limb_owned.float())
+
+
+class DiskCells(NamedTuple):
+    """The M map cells of a batch that lie in a keypoint's disk, and their targets in pixels.
+
+    ``index`` image, channel, row, column, each (M,); ``key_centroid`` (M, 2), ``person_centroid``
+    (M, 2), and for the D limbs that leave the cell's keypoint ``edge`` (M, D) their numbers,
+    ``limb`` (M, D, 2) and ``limb_weight`` (M, D), 0 where the far end is not labelled.
+    """
+    index: tuple
+    key_centroid: Tensor
+    person_centroid: Tensor
+    edge: Tensor
+    limb: Tensor
+    limb_weight: Tensor
+
+
+def build_disk_cells(keypoint_owner: Tensor, keypoint_tables: Sequence[Tensor], stride: int,
+                     edges: Tensor, outgoing: Tensor) -> DiskCells:
+    """The vectors of :func:`build_pose_fields` for a batch, only where they are defined.
+
+    Disks fill a few percent of the maps; training touches no more than these cells.
+
+    Args:
+        keypoint_owner (Tensor): (B, K, h, w) uint8 owner maps.
+        keypoint_tables (sequence[Tensor]): B times (N, K, 3): x, y in input pixels, labelled.
+        stride (int): Stride of the map.
+        edges (Tensor): (2E, 2) directed limbs a→b.
+        outgoing (Tensor): (K, D) edges that leave each keypoint, -1 for none.
+
+    Returns:
+        DiskCells: in the order image, channel, row, column.
+    """
+    index = ((keypoint_owner != NOBODY) & (keypoint_owner != IGNORED)).nonzero(as_tuple=True)
+    image, channel, row, column = index
+    first = [0]
+    for one in keypoint_tables:
+        first.append(first[-1] + len(one))
+    table = torch.cat(list(keypoint_tables))
+    person = keypoint_owner[index].long() - 1 + torch.tensor(
+        first[:-1], device=image.device)[image]
+    position = torch.stack([column, row], 1) * stride
+    edge = outgoing[channel]
+    exists = edge >= 0
+    edge = edge.clamp(min=0)
+    far_end = table[person[:, None], edges[edge, 1]]
+    return DiskCells(
+        index,
+        key_centroid=table[person, channel, :2] - position,
+        person_centroid=labelled_centroids(table)[person] - position,
+        edge=edge,
+        limb=far_end[..., :2] - position[:, None],
+        limb_weight=(exists & (far_end[..., 2] > 0)).float())
 
 
 def build_mask_fields(mask_owner: Tensor) -> Dict[str, Tensor]:

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.fields import build_mask_fields, build_pose_fields, upsample_to_input
+from kdc_mm.codecs.fields import (
+    build_disk_cells,
+    build_mask_fields,
+    build_pose_fields,
+    upsample_to_input,
+)
 
 from .people import random_people
 
@@ -64,6 +69,37 @@ def test_pose_fields_equal_their_definitions(codec, num_persons):
     assert fields.keys() == expected.keys()
     for name, field in expected.items():
         np.testing.assert_allclose(fields[name].numpy(), field, atol=1e-4, err_msg=name)
+
+
+def test_disk_cells_have_the_vectors_of_the_pose_fields(codec):
+    rng = np.random.default_rng(0)
+    edges, outgoing = (torch.as_tensor(part) for part in (codec.skeleton.edges,
+                                                          codec.skeleton.outgoing))
+    owners, tables = [], []
+    for num_persons in (2, 0, 4):  # with an image in between that shows nobody
+        scene = random_people(rng, num_persons, SIZE)
+        encoded = codec.encode(scene.keypoints, scene.labelled, None,
+                               rng.random((SIZE, SIZE)) < 0.3)
+        owners.append(torch.as_tensor(encoded['owner_maps'][0]))
+        tables.append(torch.as_tensor(encoded['keypoint_table']))
+    cells = build_disk_cells(torch.stack(owners), tables, STRIDE, edges, outgoing)
+
+    seen = torch.zeros(3, *owners[0].shape, dtype=torch.bool)
+    seen[cells.index] = True
+    fields = [build_pose_fields(*pair, STRIDE, edges) for pair in zip(owners, tables)]
+    assert torch.equal(seen, torch.stack([field['heatmap'] > 0 for field in fields]))
+    assert len(cells.limb) == seen.sum() > 100
+    for m, (image, channel, row, column) in enumerate(zip(*(part.tolist()
+                                                            for part in cells.index))):
+        field = {name: values[..., row, column] for name, values in fields[image].items()}
+        assert torch.equal(cells.key_centroid[m], field['key_centroid'][channel])
+        torch.testing.assert_close(cells.person_centroid[m], field['person_centroid'][channel])
+        leaving = [edge for edge in outgoing[channel].tolist() if edge >= 0]
+        assert cells.edge[m, :len(leaving)].tolist() == leaving
+        assert cells.limb_weight[m].tolist() == [
+            *field['limb_weight'][leaving].tolist(), *[0] * (outgoing.shape[1] - len(leaving))]
+        counts = cells.limb_weight[m] > 0
+        assert torch.equal(cells.limb[m][counts], field['limb'][cells.edge[m][counts]])
 
 
 def test_pose_fields_of_an_image_without_people_are_empty(codec):

@@ -49,22 +49,25 @@ def test_the_gradient_of_the_disk_loss_is_exact(noise):
 
 @pytest.mark.parametrize('name, unit', [('KeyCentroidLoss', dict(radius=16.)),
                                         ('LimbDisplacementLoss', dict(unit_px=16.))])
-def test_vector_losses_are_the_l1_norm_averaged_over_the_mask_in_their_unit(noise, name, unit):
-    vectors, target = noise(3, 2, 4, 5) * 20, noise(3, 2, 4, 5) * 20
-    mask = (noise(3, 4, 5) > 0).double()
-    errors = [
-        sum(abs(vectors[c, axis, v, u] - target[c, axis, v, u]) for axis in (0, 1))
-        for c, v, u in np.ndindex(3, 4, 5) if mask[c, v, u]
-    ]
-    loss = build(name, loss_weight=0.5, **unit)(vectors, target, mask)
-    assert loss.item() == pytest.approx(0.5 * float(sum(errors)) / len(errors) / 16)
+def test_vector_losses_are_the_l1_norm_averaged_over_what_counts_in_their_unit(noise, name, unit):
+    vectors, target = noise(20, 3, 2) * 20, noise(20, 3, 2) * 20
+    weight = (noise(20, 3) > 0).double()
+    errors = {
+        (i, j): float(sum(abs(vectors[i, j, axis] - target[i, j, axis]) for axis in (0, 1)))
+        for i, j in np.ndindex(20, 3)
+    }
+    that_count = [error for cell, error in errors.items() if weight[cell]]
+    loss = build(name, loss_weight=0.5, **unit)
+    assert loss(vectors, target, weight).item() == pytest.approx(0.5 * np.mean(that_count) / 16)
+    everything = 0.5 * np.mean(list(errors.values())) / 16
+    assert loss(vectors, target).item() == pytest.approx(everything)
 
 
 @pytest.mark.parametrize('name', ['KeyCentroidLoss', 'LimbDisplacementLoss'])
 def test_the_gradient_of_the_vector_losses_is_exact(noise, name):
     loss = build(name)
-    target, mask = noise(3, 2, 3, 3), (noise(3, 3, 3) > 0).double()
-    assert gradcheck(lambda x: loss(x, target, mask), noise(3, 2, 3, 3).requires_grad_())
+    target, weight = noise(9, 3, 2), (noise(9, 3) > 0).double()
+    assert gradcheck(lambda x: loss(x, target, weight), noise(9, 3, 2).requires_grad_())
 
 
 @pytest.mark.parametrize('name, unit', [('KeyCentroidLoss', dict(radius=0)),
@@ -78,12 +81,20 @@ def test_a_unit_that_is_not_positive_is_refused(name, unit):
 @pytest.mark.parametrize('name', ['KeypointDiskLoss', 'KeyCentroidLoss', 'LimbDisplacementLoss'])
 def test_losses_over_an_empty_mask_are_0_and_pull_nowhere(noise, name):
     dims = () if name == 'KeypointDiskLoss' else (2, )
-    prediction = noise(3, *dims, 4, 4).requires_grad_()
+    prediction = noise(3, 4, 4, *dims).requires_grad_()
     mask = torch.zeros(3, 4, 4, dtype=torch.float64)
-    loss = build(name)(prediction, noise(3, *dims, 4, 4).sigmoid(), mask)
+    loss = build(name)(prediction, noise(3, 4, 4, *dims).sigmoid(), mask)
     loss.backward()
     assert loss == 0
     assert (prediction.grad == 0).all()
+
+
+@pytest.mark.parametrize('name', ['KeyCentroidLoss', 'LimbDisplacementLoss'])
+def test_without_any_vector_the_loss_is_0(noise, name):
+    nothing = noise(0, 2).requires_grad_()
+    loss = build(name)(nothing, noise(0, 2))
+    loss.backward()
+    assert loss == 0
 
 
 # Eqs. 5 to 7

@@ -1,11 +1,12 @@
-from typing import List, Optional, Sequence, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList
-from torch import nn
+from torch import Tensor, nn
 
-from ...codecs.fields import build_pose_fields
+from ...codecs.fields import build_disk_cells
+from ...codecs.owner_maps import IGNORED
 from .field_head import FieldHead, Fields, conv_stack, owner_maps_of, resize_map
 
 #: Share of cells that a fresh network takes for a keypoint: below the codec's threshold.
@@ -49,6 +50,7 @@ class KDCPoseHead(FieldHead):
         super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
         skeleton = self.decoder.skeleton
         self.register_buffer('edges', torch.as_tensor(skeleton.edges), persistent=False)
+        self.register_buffer('outgoing', torch.as_tensor(skeleton.outgoing), persistent=False)
         self.field_channels = dict(heatmaps=self.num_keypoints)
         if self.decoder.use_key_centroid:
             self.field_channels['key_centroids'] = 2 * self.num_keypoints
@@ -101,31 +103,37 @@ class KDCPoseHead(FieldHead):
         Returns:
             dict: ``loss_heatmap``, ``loss_key_centroid``, ``loss_limb``, ``loss_person_centroid``.
         """
-        fields = {
-            name: field.float() if name == 'heatmaps' else field.float().unflatten(1, (-1, 2))
-            for name, field in self.forward(feats).items()
-        }
-        target = self._build_targets(batch_data_samples, fields['heatmaps'].device)
+        fields = {name: field.float() for name, field in self.forward(feats).items()}
+        heatmaps = fields['heatmaps']
+        owner, tables = self._owners_and_tables(batch_data_samples, heatmaps.device)
+        cells = build_disk_cells(owner, tables, self.decoder.heatmap_stride, self.edges,
+                                 self.outgoing)
+        image, channel, row, column = cells.index
+        heatmap = torch.zeros_like(heatmaps)
+        heatmap[cells.index] = 1
+        limbs = fields['limbs'].unflatten(1, (-1, 2))[
+            image[:, None], cells.edge, :, row[:, None], column[:, None]]
+
+        def at_cells(name: str) -> Tensor:
+            return fields[name].unflatten(1, (-1, 2))[image, channel, :, row, column]
+
         losses = dict(
-            loss_heatmap=self.loss_heatmap(fields['heatmaps'], target['heatmap'],
-                                           target['heatmap_weight']),
-            loss_limb=self.loss_limb(fields['limbs'], target['limb'], target['limb_weight']),
+            loss_heatmap=self.loss_heatmap(heatmaps, heatmap, (owner != IGNORED).float()),
+            loss_limb=self.loss_limb(limbs, cells.limb, cells.limb_weight),
             loss_person_centroid=self.loss_person_centroid(
-                fields['person_centroids'], target['person_centroid'], target['heatmap']))
+                at_cells('person_centroids'), cells.person_centroid))
         if 'key_centroids' in fields:
             losses['loss_key_centroid'] = self.loss_key_centroid(
-                fields['key_centroids'], target['key_centroid'], target['heatmap'])
+                at_cells('key_centroids'), cells.key_centroid)
         return losses
 
-    def _build_targets(self, samples, device) -> Fields:
-        """Stack the float fields of :func:`build_pose_fields` over the batch."""
-        targets: List[dict] = []
-        for sample, owner in zip(samples, owner_maps_of(samples, 0, device)):
+    def _owners_and_tables(self, samples, device) -> Tuple[Tensor, List[Tensor]]:
+        """Owner maps (B, K, h, w) and keypoint tables of a batch."""
+        owners = owner_maps_of(samples, 0, device)
+        for owner in owners:
             if owner.shape[0] != self.num_keypoints:
                 raise ValueError(
                     f'KDCPoseHead predicts {self.num_keypoints} keypoints, the data set encodes '
                     f'{owner.shape[0]}. Use one codec config in head and pipeline.')
-            table = sample.gt_instance_labels.keypoint_table.to(device)
-            targets.append(
-                build_pose_fields(owner, table, self.decoder.heatmap_stride, self.edges))
-        return {name: torch.stack([target[name] for target in targets]) for name in targets[0]}
+        tables = [sample.gt_instance_labels.keypoint_table.to(device) for sample in samples]
+        return torch.stack(owners), tables

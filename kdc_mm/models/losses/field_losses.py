@@ -1,4 +1,6 @@
 """Losses of PoseNet's fields (paper, 3.1 and 3.2)."""
+from typing import Optional
+
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ class KeypointDiskLoss(nn.Module):
 
 
 class _MaskedL1Loss(nn.Module):
-    """L1 norm of vector errors, averaged over the pixels of a mask.
+    """L1 norm of vector errors, averaged over the vectors that count.
 
     Args:
         unit_px (float): Errors count in this many pixels.
@@ -48,18 +50,20 @@ class _MaskedL1Loss(nn.Module):
         self.unit_px = unit_px
         self.loss_weight = loss_weight
 
-    def forward(self, vectors: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, target: Tensor, weight: Optional[Tensor] = None) -> Tensor:
         """
         Args:
-            vectors (Tensor): (..., 2, h, w) pixels.
+            vectors (Tensor): (..., 2) pixels.
             target (Tensor): The same shape.
-            mask (Tensor): (..., h, w), 1 where the target is defined.
+            weight (Tensor, optional): (...), 1 where the target is defined. All count without it.
 
         Returns:
-            Tensor: scalar; 0 for an empty mask.
+            Tensor: scalar; 0 if nothing counts.
         """
-        error = (vectors - target).abs().sum(-3) / self.unit_px
-        return self.loss_weight * (error * mask).sum() / mask.sum().clamp(min=1)
+        error = (vectors - target).abs().sum(-1) / self.unit_px
+        if weight is None:
+            return self.loss_weight * error.sum() / max(error.numel(), 1)
+        return self.loss_weight * (error * weight).sum() / weight.sum().clamp(min=1)
 
 
 @MODELS.register_module()
