@@ -17,7 +17,7 @@ codec = dict(
     input_size=(193, 193),
     metainfo='configs/_base_/datasets/coco.py',
     heatmap_stride=4,
-    mask_stride=2,
+    mask_stride=4,
     radius=10)
 
 model = dict(
@@ -34,7 +34,7 @@ model = dict(
     head=dict(
         in_channels=64,
         decoder=codec,
-        pose_head=dict(feat_channels=96, num_convs=1,
+        pose_head=dict(feat_channels=96, num_convs=2,
                        loss_key_centroid=dict(type='KeyCentroidLoss', radius=10, loss_weight=2.),
                        loss_limb=dict(type='LimbDisplacementLoss', unit_px=32, loss_weight=0.5),
                        loss_person_centroid=dict(

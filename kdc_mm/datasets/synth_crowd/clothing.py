@@ -9,6 +9,9 @@ _SKIN = np.array([[64, 84, 122], [86, 122, 172], [110, 150, 198], [132, 170, 216
 _HAIR = np.array([[22, 22, 26], [28, 36, 48], [36, 56, 84], [60, 96, 140], [90, 140, 180],
                   [130, 130, 135], [40, 60, 130]], dtype=float)
 
+#: What the left and the right half of the clothes tend to, BGR.
+SIDE_COLOURS = dict(l=np.array([60., 120., 235.]), r=np.array([220., 130., 50.]))
+
 
 def _cloth(rng: np.random.Generator, num: int, vivid: float) -> np.ndarray:
     """Cloth colours (num, 3): greys, muted tones, and with probability ``vivid`` saturated ones."""
@@ -27,8 +30,10 @@ def sample_clothing(rng: np.random.Generator, build: Dict[str, np.ndarray]) -> D
                                                                                     np.ndarray]:
     """Dress the bodies.
 
-    Left and right differ as on real clothes: the chest pocket or emblem, the watch and the sleeve
-    badge are on the left, a shoulder bag hangs from the right shoulder to the left hip.
+    Left and right differ: all wear two-tone clothes, whose left sleeve, trouser leg, shoe and
+    wristband tend to :data:`SIDE_COLOURS` as ``two_tone`` says. Besides, the chest pocket or
+    emblem, the watch and the sleeve badge are on the left, and a shoulder bag hangs from the right
+    shoulder to the left hip.
     """
     num = len(build['female'])
 
@@ -90,4 +95,11 @@ def sample_clothing(rng: np.random.Generator, build: Dict[str, np.ndarray]) -> D
         bag=chance(0.12),
         backpack=chance(0.12),
         back_print=chance(0.25),
-        belt=chance(0.3))
+        belt=chance(0.3),
+        two_tone=rng.uniform(0.35, 0.75, num))
+
+
+def dye(cloth: np.ndarray, side: str, clothing: Dict[str, np.ndarray]) -> np.ndarray:
+    """Colour (N, 3) of a garment's left or right half, ``side`` 'l' or 'r'."""
+    share = clothing['two_tone'][:, None]
+    return (1 - share) * cloth + share * SIDE_COLOURS[side]

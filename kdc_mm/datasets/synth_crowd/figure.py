@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from .body import FACE_KEYPOINTS, KEYPOINT_NAMES, SIDES, Skeleton, direction, skeleton_keypoints
+from .clothing import dye
 from .shapes import Camera, Detail, Light, Patch, ShapeList, fill, fill_convex, fixed_point
 
 # Parts, which are painting groups as well. A left part is even, its right twin follows.
@@ -196,7 +197,8 @@ def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         thigh, calf, shin = 0.049 * limb * build['girth'] ** 0.5, 0.034 * limb, 0.021 * limb
         parts = L_THIGH + i, L_SHANK + i, L_FOOT + i
         shade = (1 + 0.9 * np.clip((hip + ankle)[:, 2] / 2, -0.2, 0.05))[:, None]
-        skin, trousers = wear['skin'] * shade, wear['trousers'] * shade
+        shoes = dye(wear['shoes'], side, wear) * shade
+        skin, trousers = wear['skin'] * shade, dye(wear['trousers'], side, wear) * shade
 
         shapes.add(hip, thigh, knee, calf, skin, parts[0], parts[0], 0, wear['upper_leg'] < 1)
         end = _between(hip, knee, wear['upper_leg'])
@@ -207,7 +209,8 @@ def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         shapes.add(knee, calf * 0.94, ankle, shin, skin, parts[1], parts[1], 0, bare)
         shapes.add(belly, calf, ankle, shin * 0.95, skin, parts[1], parts[1], 0, bare)
         shapes.add(_between(knee, ankle, 0.72), shin * 1.12, ankle, shin * 1.15,
-                   np.full((len(hip), 3), 215.), parts[1], parts[1], 1, bare & wear['socks'])
+                   dye(np.full((len(hip), 3), 215.), side, wear), parts[1], parts[1], 1,
+                   bare & wear['socks'])
         hem = _between(knee, ankle, wear['lower_leg'])
         cuff = _hem(frames[side + '_shank'], (calf + (shin - calf) * 0.75) * cloth)
         shapes.add(knee, calf * cloth, hem, cuff, trousers, parts[1], parts[1], 1, ~bare)
@@ -224,7 +227,7 @@ def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
                    np.where(wear['socks'][:, None], 225., wear['shoes'] * 0.45), parts[2],
                    parts[2], 0)
         shapes.add(heel, _ellipsoid(frame, 0.022, 0.020, 0.025), toe,
-                   _ellipsoid(frame, 0.026, 0.013, 0.026), wear['shoes'] * shade, parts[2],
+                   _ellipsoid(frame, 0.026, 0.013, 0.026), shoes, parts[2],
                    parts[2], 1)
         shapes.add(ankle, 0.024 * limb, _between(heel, toe, 0.35), 0.021, wear['shoes'] * shade,
                    parts[2], parts[2], 1)
@@ -238,7 +241,7 @@ def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         upper, lower = L_UPPER + i, L_FORE + i
         deltoid, bend, thin = 0.032 * limb, 0.0245 * limb, 0.0165 * limb
         shade = (1 + 0.9 * np.clip((shoulder + wrist)[:, 2] / 2, -0.2, 0.06))[:, None]
-        skin, shirt = wear['skin'] * shade, wear['shirt'] * shade
+        skin, shirt = wear['skin'] * shade, dye(wear['shirt'], side, wear) * shade
 
         shapes.add(shoulder, deltoid, elbow, bend, skin, upper, upper, 0, wear['upper_sleeve'] < 1)
         end = _between(shoulder, elbow, wear['upper_sleeve'])
@@ -263,10 +266,13 @@ def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         shapes.add(palm, _ellipsoid(frame, 0.010, 0.018, 0.02), fingers,
                    _ellipsoid(frame, 0.008, 0.012, 0.014), skin, lower, lower, 0)
         shapes.add(_between(wrist, palm, 0.5), 0.009, thumb, 0.0065, skin, lower, lower, 0)
+        ring = _hem(frames[side + '_fore'], thin * cloth * 1.3)
+        shapes.add(_between(elbow, wrist, 0.88), ring, _between(elbow, wrist, 0.99), ring,
+                   dye(wear['accent'], side, wear) * shade, lower, lower, 2)
         if side == 'l':
             band = wear['watch'] & (wear['fore_sleeve'] == 0)
             ring = _hem(frames['l_fore'], thin * 1.2)
-            shapes.add(_between(elbow, wrist, 0.86), ring, _between(elbow, wrist, 0.95), ring,
+            shapes.add(_between(elbow, wrist, 0.74), ring, _between(elbow, wrist, 0.83), ring,
                        np.full((len(wrist), 3), 38.), lower, lower, 2, band)
             badge = wear['badge'] & (wear['upper_sleeve'] > 0.5)
             ring = _hem(frames['l_upper'], 0.5 * (bend + deltoid) * cloth * 1.12)

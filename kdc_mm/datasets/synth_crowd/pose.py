@@ -1,6 +1,6 @@
 """Poses: joint angles of N persons, drawn around named postures and kept inside human joint
 limits."""
-from typing import Dict
+from typing import Dict, NamedTuple, Tuple
 
 import numpy as np
 
@@ -80,7 +80,23 @@ _MIRROR_SIGN = np.array([
 _ARMS = [i for i, a in enumerate(ANGLES) if a[2:].startswith(('shoulder', 'elbow', 'wrist'))]
 
 
-def sample_poses(rng: np.random.Generator, num: int) -> Dict[str, np.ndarray]:
+class Bearing(NamedTuple):
+    """Which postures people take, and the share of them that turn by each angle of
+    :data:`HEADINGS`."""
+    postures: Tuple[str, ...]
+    headings: Tuple[float, ...]
+
+
+#: Degrees that people turn by: facing the camera, away from it, to the sides, and between.
+HEADINGS = (0., 180., 90., -90., 45., -45., 135., -135.)
+ANY_BEARING = Bearing(NAMES, (.30, .14, .11, .11, .12, .12, .05, .05))
+#: On their feet, most of them facing the camera.
+UPRIGHT = Bearing(('stand', 'contrapposto', 'walk', 'arms_up', 'wave', 'reach', 'spread',
+                   'hands_on_hips', 'carry'), (.50, .10, .04, .04, .16, .16, 0., 0.))
+
+
+def sample_poses(rng: np.random.Generator, num: int,
+                 bearing: Bearing = ANY_BEARING) -> Dict[str, np.ndarray]:
     """Draw ``num`` poses.
 
     Besides the postures, one person in five has arms anywhere within their limits, so that arms do
@@ -92,7 +108,8 @@ def sample_poses(rng: np.random.Generator, num: int) -> Dict[str, np.ndarray]:
         image's right), ``pitch`` (the camera looks down), ``roll`` (in the image plane);
         ``posture``, an index into ``NAMES``.
     """
-    posture = rng.choice(len(NAMES), num, p=_WEIGHT)
+    weight = _WEIGHT * np.isin(NAMES, bearing.postures)
+    posture = rng.choice(len(NAMES), num, p=weight / weight.sum())
     angles = _MEAN[posture] + rng.standard_normal((num, len(ANGLES))) * _STD
     stride = rng.uniform(0.6, 1.15, (num, 1))
     angles = np.where(np.isin(posture, [NAMES.index('walk'), NAMES.index('run')])[:, None],
@@ -109,8 +126,7 @@ def sample_poses(rng: np.random.Generator, num: int) -> Dict[str, np.ndarray]:
                                    angles[:, flex])
     angles = np.radians(angles)
 
-    heading = rng.choice([0., 180., 90., -90., 45., -45., 135., -135.], num,
-                         p=[.30, .14, .11, .11, .12, .12, .05, .05])
+    heading = rng.choice(HEADINGS, num, p=bearing.headings)
     lies = posture == NAMES.index('lie')
     roll = rng.normal(0, 4, num) + lies * rng.choice([-1., 1.], num) * rng.uniform(70, 105, num)
     pose = dict(zip(ANGLES, angles.T))

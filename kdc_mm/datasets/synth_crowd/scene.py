@@ -12,7 +12,7 @@ from .clothing import sample_clothing
 from .figure import Figures, paint_figures
 from .objects import paint_objects
 from .picture import cast_shadows, photograph, sample_background
-from .pose import sample_poses
+from .pose import ANY_BEARING, UPRIGHT, Bearing, sample_poses
 from .shapes import Camera, Patch, sample_light
 
 # A person is left out, of the picture as well as of the annotations, if less than this share of the
@@ -34,15 +34,17 @@ class Preset:
         overlap: Range of the box IoU that a person is placed to have with the nearest other one.
         crowding: Each picture's mean, over its persons, of the largest IoU between the person's
             annotated box and another one's is at least this.
+        bearing: How people hold themselves.
     """
     persons: Tuple[int, int]
     stature: Tuple[float, float]
     overlap: Tuple[float, float]
     crowding: float
+    bearing: Bearing = ANY_BEARING
 
 
 PRESETS = dict(
-    easy=Preset((1, 4), (0.22, 0.92), (-0.25, 0.15), 0.0),
+    easy=Preset((1, 4), (0.42, 0.92), (-0.25, 0.15), 0.0, UPRIGHT),
     crowd=Preset((4, 12), (0.24, 0.80), (0.26, 0.60), 0.3),
     occluded=Preset((2, 3), (0.40, 0.95), (0.54, 0.80), 0.5))
 
@@ -131,7 +133,7 @@ def _sample_figures(rng, preset, count, size, light) -> Tuple[Figures, np.ndarra
     build = sample_builds(rng, count)
     stature = np.where(build['child'], stature * 0.8, stature)
     camera = Camera(rng.uniform(2.6, 7, count), stature)
-    skeleton = pose_skeleton(sample_poses(rng, count), build)
+    skeleton = pose_skeleton(sample_poses(rng, count, preset.bearing), build)
     return paint_figures(skeleton, build, sample_clothing(rng, build), camera, light, rng), stature
 
 
