@@ -9,6 +9,8 @@ from .group import Poses
 
 #: Tries to find a person without keypoints: what bounds the time on maps that mean nothing.
 _MOST_STARTS = 500
+#: Support of a person's second choice of a centroid, against its first.
+_LEAST_SUPPORT = 0.05
 
 
 class ImageFrame(NamedTuple):
@@ -47,22 +49,28 @@ class Masks(NamedTuple):
     scores: np.ndarray
 
 
-def dynamic_centroids(poses: Poses, maps: MaskMaps) -> Tuple[np.ndarray, np.ndarray]:
+def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float,
+                      share: float) -> Tuple[np.ndarray, np.ndarray]:
     """C_j and σ_j of every person, from its keypoints (paper, 3.3: dynamic centroids at inference).
 
     The embedding e = m + v at a keypoint tells whose pixel it is. An occluded keypoint shows the
     occluder's, so C_j is the confidence-weighted mean of those embeddings that agree by φ (eq. 6)
-    with the best supported one.
+    with the best supported one. Where most of a person is hidden that would be the occluder's
+    centroid, so each centroid belongs to one person, the best supported ones first, and others take
+    the next best of theirs. A fragment of a pose may share its person's.
 
     Args:
         poses (Poses): n persons.
         maps (MaskMaps): Maps of the image.
+        threshold (float): In (0, 1), on φ: centroids nearer than that are one.
+        share (float): Who scores less than this share of a person may be its fragment.
 
     Returns:
-        tuple: C (n, 2) and σ (n,), input pixels.
+        tuple: C (n, 2) and σ (n,), input pixels. Who has no centroid of its own gets a copy.
     """
     return _dynamic_centroids(poses.keypoints, poses.scores, maps.semantic, maps.offset,
-                              maps.log_bandwidth, maps.stride)
+                              maps.log_bandwidth, maps.stride, _reach(threshold),
+                              np.float32(share))
 
 
 def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, threshold: float,
@@ -194,40 +202,77 @@ def _interpolate(field, cell_y, cell_x, weight_y, weight_x):
 
 
 @numba.njit(cache=True)
-def _dynamic_centroids(keypoints, scores, semantic, offset, log_bandwidth, stride):
+def _dynamic_centroids(keypoints, scores, semantic, offset, log_bandwidth, stride, reach, share):
     num_persons, num_keypoints = scores.shape
-    height, width = semantic.shape
+    embedding, bandwidth, weight = _embeddings(keypoints, scores, semantic, offset, log_bandwidth,
+                                               stride)
+    centre = np.zeros((num_persons, num_keypoints, 2), np.float32)  # of each candidate
+    sigma = np.ones((num_persons, num_keypoints), np.float32)
+    support = np.zeros((num_persons, num_keypoints), np.float32)
+    strongest = np.zeros(num_persons, np.float32)
+    for p in range(num_persons):
+        for i in range(num_keypoints):
+            inverse = np.exp(-2 * bandwidth[p, i]) / 2
+            phi = np.exp(-((embedding[p, :, 0] - embedding[p, i, 0])**2 +
+                           (embedding[p, :, 1] - embedding[p, i, 1])**2) * inverse)
+            agreeing = weight[p] * phi
+            support[p, i] = agreeing.sum() * weight[p, i]
+            agreeing /= agreeing.sum()
+            for axis in range(2):
+                centre[p, i, axis] = (agreeing * embedding[p, :, axis]).sum()
+            sigma[p, i] = np.exp((agreeing * bandwidth[p]).sum())
+        strongest[p] = support[p].max()
+
     centroids = np.zeros((num_persons, 2), np.float32)
     sigmas = np.ones(num_persons, np.float32)
-    embedding = np.zeros((num_keypoints, 2), np.float32)
-    bandwidth = np.zeros(num_keypoints, np.float32)
-    weight = np.zeros(num_keypoints, np.float32)
-    for p in range(num_persons):
-        for k in range(num_keypoints):
-            x, y = keypoints[p, k]
-            x = min(max(x / stride, 0), width - 1)
-            y = min(max(y / stride, 0), height - 1)
+    strength = scores.sum(1)
+    order = np.argsort(-strongest)
+    for n, p in enumerate(order):
+        best = np.argmax(support[p])
+        centroids[p], sigmas[p] = centre[p, best], sigma[p, best]
+        taken = _taken_by(centroids[p], order[:n], centroids, sigmas, reach)
+        if taken < 0 or strength[p] < share * strength[taken]:
+            continue
+        centroids[p], sigmas[p] = centroids[taken], sigmas[taken]
+        for i in np.argsort(-support[p]):
+            if support[p, i] < _LEAST_SUPPORT * strongest[p]:
+                break
+            if _taken_by(centre[p, i], order[:n], centroids, sigmas, reach) < 0:
+                centroids[p], sigmas[p] = centre[p, i], sigma[p, i]
+                break
+    return centroids, sigmas
+
+
+@numba.njit(cache=True)
+def _taken_by(centre, persons, centroids, sigmas, reach):
+    """The person whose centroid a candidate is, or -1."""
+    for q in persons:
+        gap = (centre[0] - centroids[q, 0])**2 + (centre[1] - centroids[q, 1])**2
+        if gap < reach * sigmas[q]**2:
+            return q
+    return -1
+
+
+@numba.njit(cache=True)
+def _embeddings(keypoints, scores, semantic, offset, log_bandwidth, stride):
+    """At every keypoint: the embedding (n, K, 2), ln σ (n, K), and how much it counts (n, K)."""
+    height, width = semantic.shape
+    embedding = np.zeros(keypoints.shape, np.float32)
+    bandwidth = np.zeros(scores.shape, np.float32)
+    weight = np.zeros(scores.shape, np.float32)
+    for p in range(scores.shape[0]):
+        for k in range(scores.shape[1]):
+            x = min(max(keypoints[p, k, 0] / stride, 0), width - 1)
+            y = min(max(keypoints[p, k, 1] / stride, 0), height - 1)
             u, v = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
             fx, fy = np.float32(x - u), np.float32(y - v)
-            embedding[k, 0] = keypoints[p, k, 0] + _interpolate(offset[0], v, u, fy, fx)
-            embedding[k, 1] = keypoints[p, k, 1] + _interpolate(offset[1], v, u, fy, fx)
-            bandwidth[k] = _interpolate(log_bandwidth, v, u, fy, fx)
+            for axis in range(2):
+                embedding[p, k, axis] = keypoints[p, k, axis] + _interpolate(
+                    offset[axis], v, u, fy, fx)
+            bandwidth[p, k] = _interpolate(log_bandwidth, v, u, fy, fx)
             person = 1 / (1 + np.exp(-_interpolate(semantic, v, u, fy, fx)))
-            weight[k] = scores[p, k] * person + np.float32(1e-6)
-        best_support = np.float32(-1)
-        for i in range(num_keypoints):
-            inverse = np.exp(-2 * bandwidth[i]) / 2
-            phi = np.exp(-((embedding[:, 0] - embedding[i, 0])**2 +
-                           (embedding[:, 1] - embedding[i, 1])**2) * inverse)
-            share = weight * phi
-            support = share.sum() * weight[i]
-            if support > best_support:
-                best_support = support
-                share /= share.sum()
-                centroids[p, 0] = (share * embedding[:, 0]).sum()
-                centroids[p, 1] = (share * embedding[:, 1]).sum()
-                sigmas[p] = np.exp((share * bandwidth).sum())
-    return centroids, sigmas
+            weight[p, k] = scores[p, k] * person + np.float32(1e-6)
+    return embedding, bandwidth, weight
 
 
 @numba.njit(cache=True)

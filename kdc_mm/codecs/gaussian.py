@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: Weight below which a tap changes nothing.
+_NEGLIGIBLE = 1e-9
+
 
 def gaussian_kernels(sigmas: Sequence[float], device=None) -> Tensor:
     """Sampled, normalised 1-D kernels G(x) ∝ exp(−x²/2σ²).
@@ -48,25 +51,28 @@ def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
 def _smooth_on_host(maps, kernels):
     """The same with loops: depthwise convolutions of a few taps are slow on CPUs."""
     batch, channels, height, width = maps.shape
-    reach = kernels.shape[1] // 2
+    size = kernels.shape[1]
+    reach = size // 2
+    padded = np.empty((height, width + 2 * reach), maps.dtype)
     rows = np.empty((height, width), maps.dtype)
     smooth = np.zeros_like(maps)
     for b in range(batch):
         for c in range(channels):
-            rows[:] = 0
-            for t in range(-reach, reach + 1):
-                tap = kernels[c, t + reach]
-                for y in range(height):
-                    for x in range(min(reach, width)):
-                        rows[y, x] += tap * maps[b, c, y, min(max(x + t, 0), width - 1)]
-                    for x in range(reach, width - reach):
-                        rows[y, x] += tap * maps[b, c, y, x + t]
-                    for x in range(max(width - reach, reach), width):
-                        rows[y, x] += tap * maps[b, c, y, min(max(x + t, 0), width - 1)]
-            for t in range(-reach, reach + 1):
-                tap = kernels[c, t + reach]
-                for y in range(height):
-                    source = min(max(y + t, 0), height - 1)
-                    for x in range(width):
-                        smooth[b, c, y, x] += tap * rows[source, x]
+            for y in range(height):
+                padded[y, :reach] = maps[b, c, y, 0]
+                padded[y, reach:reach + width] = maps[b, c, y]
+                padded[y, reach + width:] = maps[b, c, y, width - 1]
+                rows[y] = 0
+                for t in range(size):
+                    tap = kernels[c, t]
+                    if tap > _NEGLIGIBLE:
+                        for x in range(width):
+                            rows[y, x] += tap * padded[y, x + t]
+            for y in range(height):
+                for t in range(size):
+                    tap = kernels[c, t]
+                    source = min(max(y + t - reach, 0), height - 1)
+                    if tap > _NEGLIGIBLE:
+                        for x in range(width):
+                            smooth[b, c, y, x] += tap * rows[source, x]
     return smooth

@@ -58,7 +58,8 @@ def group_keypoints(found: Keypoints, num_keypoints: int, edges: np.ndarray, out
     confidence = found.score[pairs[:, 0]] * found.score[pairs[:, 1]] * np.exp(-costs / 2)
     _link(pairs[np.argsort(-confidence, kind='stable')], person, members)
     if join:
-        apart = _contradictions(found.channel, found.position, found.ends, edges, slots,
+        bounds = np.searchsorted(found.channel, np.arange(num_keypoints + 1))
+        apart = _contradictions(bounds, found.position, found.ends, edges, slots,
                                 np.array(tolerance, np.float32))
         _join_fragments(found.channel, found.score, found.position, found.centroid, person,
                         members, apart, np.array(tolerance, np.float32))
@@ -141,7 +142,8 @@ def limb_connections(found: Keypoints, edges: np.ndarray, slots: np.ndarray,
 
 @numba.njit(cache=True)
 def _distance(a, b):
-    return np.sqrt((a[0] - b[0])**2 + (a[1] - b[1])**2)
+    dx, dy = a[0] - b[0], a[1] - b[1]
+    return np.sqrt(dx * dx + dy * dy)
 
 
 @numba.njit(cache=True)
@@ -186,7 +188,9 @@ def _limb_connections(bounds, position, centroid, ends, edges, slots, tolerance)
 @numba.njit(cache=True)
 def _unite(person, members, winner, loser):
     """Give all keypoints of person ``loser`` to ``winner``."""
-    person[person == loser] = winner
+    for i in range(len(person)):
+        if person[i] == loser:
+            person[i] = winner
     members[winner] |= members[loser]
     members[loser] = False
 
@@ -201,22 +205,20 @@ def _link(pairs, person, members):
 
 
 @numba.njit(cache=True)
-def _contradictions(channel, position, ends, edges, slots, tolerance):
-    """(n, n) bool: neighbours in the graph whose limbs, both ways, do not lead to each other."""
-    count = len(channel)
-    apart = np.zeros((count, count), np.bool_)
+def _contradictions(bounds, position, ends, edges, slots, tolerance):
+    """(C, 2) pairs of neighbours in the graph whose limbs, both ways, do not lead to each other."""
     num_edges = len(edges) // 2
-    edge_of = np.full((channel.max() + 1 if count else 1, channel.max() + 1 if count else 1), -1)
-    for e in range(len(edges)):
-        if edges[e, 0] < len(edge_of) and edges[e, 1] < len(edge_of):
-            edge_of[edges[e, 0], edges[e, 1]] = e
-    for i in range(count):
-        for j in range(i + 1, count):
-            e = edge_of[channel[i], channel[j]]
-            if e >= 0:
-                back = e + num_edges if e < num_edges else e - num_edges
-                apart[i, j] = apart[j, i] = _limb_error(i, j, slots[e], slots[back], position, ends,
-                                                        tolerance) > 2 * tolerance[4]
+    pairs = []
+    for e in range(num_edges):
+        a, b = edges[e]
+        for i in range(bounds[a], bounds[a + 1]):
+            for j in range(bounds[b], bounds[b + 1]):
+                if _limb_error(i, j, slots[e], slots[e + num_edges], position, ends,
+                               tolerance) > 2 * tolerance[4]:
+                    pairs.append((i, j))
+    apart = np.empty((len(pairs), 2), np.int64)
+    for n, (i, j) in enumerate(pairs):
+        apart[n, 0], apart[n, 1] = i, j
     return apart
 
 
@@ -240,11 +242,10 @@ def _fragment_centroids(score, position, centroid, person):
 def _join_fragments(channel, score, position, centroid, person, members, apart, tolerance):
     """Unite the fragments whose centroids agree best, again and again until none do."""
     centre, reach, weight = _fragment_centroids(score, position, centroid, person)
-    blocked = np.zeros(apart.shape, np.bool_)
-    for i in range(len(person)):
-        for j in range(len(person)):
-            if apart[i, j]:
-                blocked[person[i], person[j]] = True
+    blocked = np.zeros((len(person), len(person)), np.bool_)
+    for n in range(len(apart)):
+        p, q = person[apart[n, 0]], person[apart[n, 1]]
+        blocked[p, q] = blocked[q, p] = True
     # every fragment remembers its best partner, so that a union costs one walk, not one per pair
     error = np.ones(len(person), np.float32)
     partner = np.full(len(person), -1)

@@ -13,6 +13,8 @@ _MEDIAN_DIFFERENCE = 0.954
 #: Cells between votes that are compared: near enough for one disk, far enough to differ in the
 #: errors of a network, which neighbours share.
 _LAG = 2
+#: Votes whose scatter stands for that of all.
+_ENOUGH = 4000
 
 
 class Keypoints(NamedTuple):
@@ -43,24 +45,31 @@ def vote_scatter(votes: Votes) -> float:
     Returns:
         float: 0 without such pairs.
     """
-    if len(votes.channel) == 0:
-        return 0.
-    height, width = votes.cell.max(0) + 1 + _LAG
-    place = (votes.channel * height + votes.cell[:, 0]) * width + votes.cell[:, 1]
+    every = 1 + len(votes.channel) // _ENOUGH
     differences = np.concatenate([
-        _differences(place, votes.position, step) for step in (_LAG, _LAG * width)])
+        _differences(votes.channel, votes.cell, votes.position, row, column, every)
+        for row, column in ((0, _LAG), (_LAG, 0))])
     return float(np.median(differences) / _MEDIAN_DIFFERENCE) if len(differences) else 0.
 
 
 @numba.njit(cache=True)
-def _differences(place, position, step):
-    """|Difference| of x and of y for all pairs whose places, in order, lie ``step`` apart."""
-    found = np.empty(2 * len(place), np.float32)
-    count, other = 0, 0
-    for i in range(len(place)):
-        while other < len(place) and place[other] < place[i] + step:
+def _place(channel, cell, i):
+    """A number that grows in the order of the votes."""
+    return (channel[i] << 40) + (cell[i, 0] << 20) + cell[i, 1]
+
+
+@numba.njit(cache=True)
+def _differences(channel, cell, position, row, column, every):
+    """|Difference| of x and of y for pairs of votes whose cells lie ``row`` and ``column`` apart;
+    every so many-th vote is looked at."""
+    count, other, num_votes = 0, 0, len(channel)
+    step = (row << 20) + column
+    found = np.empty(2 * num_votes, np.float32)
+    for i in range(0, num_votes, every):
+        place = _place(channel, cell, i) + step
+        while other < num_votes and _place(channel, cell, other) < place:
             other += 1
-        if other < len(place) and place[other] == place[i] + step:
+        if other < num_votes and _place(channel, cell, other) == place:
             for axis in range(2):
                 found[count] = abs(position[i, axis] - position[other, axis])
                 count += 1
@@ -122,15 +131,6 @@ def _by_weight(weight, low, high):
 
 
 @numba.njit(cache=True)
-def _agreement(x, y, cx, cy, other, merge_radius):
-    """Squared distance of two votes over tolerance; below 1 they mean the same keypoint."""
-    spread = (x - cx)**2 + (y - cy)**2
-    tolerance = max(merge_radius, 0.25 * np.sqrt(spread))
-    return (((x - other[0, 0])**2 + (y - other[0, 1])**2) / merge_radius**2 +
-            ((cx - other[1, 0])**2 + (cy - other[1, 1])**2) / tolerance**2)
-
-
-@numba.njit(cache=True)
 def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, echo_radius,
                  full_weight, min_score):
     num_votes, degree = ends.shape[0], ends.shape[1]
@@ -138,16 +138,27 @@ def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, 
     total = np.zeros(num_votes, np.float32)
     heat = np.zeros(num_votes, np.float32)
     channel = np.empty(num_votes, np.int64)
+    left, top = np.empty(num_votes, np.float32), np.empty(num_votes, np.float32)  # mean position
+    squared_radius = merge_radius**2
     count = 0
     for k in range(len(bounds) - 1):
         first = count
         for i in _by_weight(weight, bounds[k], bounds[k + 1]):
-            x, y = position[i]
-            cx, cy = centroid[i]
+            x, y = position[i, 0], position[i, 1]
+            cx, cy = centroid[i, 0], centroid[i, 1]
+            # squared distance over tolerance; below 1 two votes mean the same keypoint
+            reach = (x - cx)**2 + (y - cy)**2
+            squared_tolerance = max(squared_radius, reach / 16)
             best, best_cost = -1, 1.
             for n in range(first, count):
-                if abs(mean[n, 0, 0] - x) < merge_radius:
-                    cost = _agreement(x, y, cx, cy, mean[n], merge_radius)
+                dx = x - left[n]
+                if abs(dx) >= merge_radius:
+                    continue
+                dy = y - top[n]
+                cost = (dx * dx + dy * dy) / squared_radius
+                if cost < best_cost:
+                    dx, dy = cx - mean[n, 1, 0], cy - mean[n, 1, 1]
+                    cost += (dx * dx + dy * dy) / squared_tolerance
                     if cost < best_cost:
                         best, best_cost = n, cost
             if best < 0:
@@ -157,25 +168,31 @@ def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, 
             total[best] += weight[i]
             heat[best] += weight[i] * score[i]
             rate = weight[i] / total[best]
-            mean[best, 0] += rate * (position[i] - mean[best, 0])
-            mean[best, 1] += rate * (centroid[i] - mean[best, 1])
-            for d in range(degree):
-                mean[best, 2 + d] += rate * (ends[i, d] - mean[best, 2 + d])
+            for axis in range(2):
+                mean[best, 0, axis] += rate * (position[i, axis] - mean[best, 0, axis])
+                mean[best, 1, axis] += rate * (centroid[i, axis] - mean[best, 1, axis])
+                for d in range(degree):
+                    mean[best, 2 + d, axis] += rate * (ends[i, d, axis] - mean[best, 2 + d, axis])
+            left[best], top[best] = mean[best, 0]
     value = heat[:count] / total[:count] * np.minimum(1, 4 * total[:count] / full_weight)
     keep = value >= min_score
-    _drop_echoes(keep, channel, total[:count], mean, echo_radius)
+    first = 0
+    for n in range(1, count + 1):
+        if n == count or channel[n] != channel[first]:
+            _drop_echoes(keep, total, mean, first, n, echo_radius)
+            first = n
     return channel[:count][keep], value[keep].astype(np.float32), mean[:count][keep]
 
 
 @numba.njit(cache=True)
-def _drop_echoes(keep, channel, total, mean, echo_radius):
+def _drop_echoes(keep, total, mean, first, end, echo_radius):
     """Where votes scatter, a keypoint breaks into several: near each other, with the same person
-    centroid. From the strongest on, those with less than half the support of one that stays go."""
-    for strong in np.argsort(-total):
-        for weak in range(len(keep)):
-            if keep[strong] and keep[weak] and channel[weak] == channel[strong] and (
-                    total[weak] < 0.5 * total[strong]) and _are_echoes(
-                        mean[strong], mean[weak], echo_radius):
+    centroid. From the strongest on, those with less than half the support of one that stays go.
+    Keypoints ``first`` to ``end`` are of one kind."""
+    for strong in first + np.argsort(-total[first:end]):
+        for weak in range(first, end):
+            if keep[strong] and keep[weak] and total[weak] < 0.5 * total[strong] and _are_echoes(
+                    mean[strong], mean[weak], echo_radius):
                 keep[weak] = False
 
 

@@ -98,7 +98,7 @@ class PoseSeg(BaseKeypointCodec):
         ghost_threshold (float): Persons whose keypoints lie by much surer ones of others to more
             than this degree are dropped, in (0, 1). Defaults to 0.2.
         min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
-            squared. Defaults to 100; infinity for persons with keypoints only.
+            squared. Defaults to 4; infinity for persons with keypoints only.
         max_votes (int): Most votes per image. Defaults to 60000.
         max_persons (int): Most persons per image, and most keypoints of a kind. Defaults to 256.
 
@@ -130,7 +130,7 @@ class PoseSeg(BaseKeypointCodec):
                  tolerance: Optional[dict] = None,
                  join_fragments: bool = True,
                  ghost_threshold: float = 0.2,
-                 min_unposed_area: float = 100.,
+                 min_unposed_area: float = 4.,
                  max_votes: int = 60000,
                  max_persons: int = 256) -> None:
         super().__init__()
@@ -302,7 +302,8 @@ class PoseSeg(BaseKeypointCodec):
         A mask ranks by its own certainty and by the root of its pose's score: a person cut off at
         the waist shows half its keypoints, but all of its mask.
         """
-        centroids, sigmas = dynamic_centroids(poses, maps)
+        centroids, sigmas = dynamic_centroids(poses, maps, self.mask_threshold,
+                                              _FRAGMENT_SHARE)
         if self.join_fragments:
             poses, centroids, sigmas = absorb_fragments(poses, centroids, sigmas,
                                                         self.mask_threshold, _FRAGMENT_SHARE)

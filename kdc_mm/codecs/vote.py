@@ -118,51 +118,42 @@ def _collect_on_host(heatmaps: Tensor, key_centroids: Tensor, person_centroids: 
     heat, offset, centroid, limb = (
         maps.detach().contiguous().numpy()
         for maps in (heatmaps, key_centroids, person_centroids, limbs))
-    index = _candidates(heat, offset, np.float32(threshold), np.float32(vote_radius**2))
-    values = _votes_of_cells(index, heat, offset, centroid, limb, outgoing.numpy(), stride,
-                             np.float32(2 * (radius / 2)**2))
+    index, values = _votes_of_cells(
+        np.flatnonzero(heat > threshold), heat, offset, centroid, limb, outgoing.numpy(), stride,
+        np.float32(vote_radius**2), np.float32(2 * (radius / 2)**2))
     return _unpack(index, values)
 
 
 @numba.njit(cache=True)
-def _candidates(heat, offset, threshold, squared_radius):
-    """(M, 4) image, channel, row and column of the cells that vote."""
-    batch, channels, height, width = heat.shape
-    found = np.empty((max(heat.size // 16, 16), 4), np.int64)
-    count = 0
-    for b in range(batch):
-        for k in range(channels):
-            for y in range(height):
-                for x in range(width):
-                    if heat[b, k, y, x] <= threshold:
-                        continue
-                    dx, dy = offset[b, 2 * k, y, x], offset[b, 2 * k + 1, y, x]
-                    if dx * dx + dy * dy > squared_radius:
-                        continue
-                    if count == len(found):
-                        found = np.concatenate((found, np.empty_like(found)))
-                    found[count] = b, k, y, x
-                    count += 1
-    return found[:count]
-
-
-@numba.njit(cache=True)
-def _votes_of_cells(index, heat, offset, centroid, limb, outgoing, stride, spread):
+def _votes_of_cells(cells, heat, offset, centroid, limb, outgoing, stride, squared_radius, spread):
+    """(M, 4) image, channel, row and column, and (M, 6 + 2D) numbers, of the cells, given by their
+    flat index, that are near enough to their keypoint."""
+    channels, height, width = heat.shape[1:]
     degree = outgoing.shape[1]
-    values = np.zeros((len(index), 6 + 2 * degree), np.float32)
-    for m in range(len(index)):
-        b, k, y, x = index[m]
+    index = np.empty((len(cells), 4), np.int64)
+    values = np.empty((len(cells), 6 + 2 * degree), np.float32)
+    count = 0
+    for cell in cells:
+        rest, x = divmod(cell, width)
+        rest, y = divmod(rest, height)
+        b, k = divmod(rest, channels)
         dx, dy = offset[b, 2 * k, y, x], offset[b, 2 * k + 1, y, x]
-        values[m, 0] = heat[b, k, y, x]
-        values[m, 1] = heat[b, k, y, x] * np.exp(-(dx * dx + dy * dy) / spread)
-        values[m, 2], values[m, 3] = x * stride + dx, y * stride + dy
-        values[m, 4] = x * stride + centroid[b, 2 * k, y, x]
-        values[m, 5] = y * stride + centroid[b, 2 * k + 1, y, x]
+        squared = dx * dx + dy * dy
+        if squared > squared_radius:
+            continue
+        px, py = x * stride, y * stride
+        index[count, 0], index[count, 1], index[count, 2], index[count, 3] = b, k, y, x
+        values[count, 0] = heat[b, k, y, x]
+        values[count, 1] = heat[b, k, y, x] * np.exp(-squared / spread)
+        values[count, 2], values[count, 3] = px + dx, py + dy
+        values[count, 4] = px + centroid[b, 2 * k, y, x]
+        values[count, 5] = py + centroid[b, 2 * k + 1, y, x]
         for d in range(degree):
             edge = max(outgoing[k, d], 0)
-            values[m, 6 + 2 * d] = x * stride + limb[b, 2 * edge, y, x]
-            values[m, 7 + 2 * d] = y * stride + limb[b, 2 * edge + 1, y, x]
-    return values
+            values[count, 6 + 2 * d] = px + limb[b, 2 * edge, y, x]
+            values[count, 7 + 2 * d] = py + limb[b, 2 * edge + 1, y, x]
+        count += 1
+    return index[:count], values[:count]
 
 
 def _disk_maxima(heatmaps: Tensor, radius_cells: float, threshold: float):

@@ -123,29 +123,59 @@ def test_dynamic_centroids_are_weighted_means_of_the_embeddings_at_keypoints(see
     maps = random_maps(rng, 21, 25, 2)
     keypoints = rng.uniform(-4, 50, (3, 17, 2)).astype(np.float32)
     scores = (rng.random((3, 17)) * (rng.random((3, 17)) < 0.7)).astype(np.float32)
-    centroids, sigmas = dynamic_centroids(Poses(keypoints, scores, scores > 0), maps)
     exact = maps._replace(**{name: getattr(maps, name).astype(float)
                              for name in ('semantic', 'offset', 'log_bandwidth')})
     for j in range(3):
+        alone = slice(j, j + 1)
+        centroids, sigmas = dynamic_centroids(
+            Poses(keypoints[alone], scores[alone], scores[alone] > 0), maps, 0.5, 0.7)
         centroid, sigma = reference_centroid(keypoints[j].astype(float), scores[j], exact)
-        np.testing.assert_allclose(centroids[j], centroid, atol=1e-2)
-        assert sigmas[j] == pytest.approx(sigma, rel=1e-3)
+        np.testing.assert_allclose(centroids[0], centroid, atol=1e-2)
+        assert sigmas[0] == pytest.approx(sigma, rel=1e-3)
+
+
+def two_sides():
+    """Maps whose pixels left of x = 28 lead to (10, 20), and all others to (90, 20)."""
+    offset = np.zeros((2, 21, 21), np.float32)
+    v, u = np.mgrid[:21, :21] * 2
+    offset[0] = np.where(u >= 28, 90, 10) - u
+    offset[1] = 20 - v
+    return MaskMaps(np.full((21, 21), 5, np.float32), offset,
+                    np.full((21, 21), np.log(6), np.float32), 2)
+
+
+def with_keypoints_at(*columns, scores=None):
+    """Persons of ten keypoints, the first few of them on the right side."""
+    keypoints = np.full((len(columns), 10, 2), (10, 20), np.float32)
+    for person, count in enumerate(columns):
+        keypoints[person, :count] = (34, 20)
+    scores = np.repeat(np.array(scores or [1.] * len(columns), np.float32)[:, None], 10, axis=1)
+    return Poses(keypoints, scores, scores > 0)
 
 
 def test_keypoints_on_an_occluder_do_not_move_a_persons_centroid():
     """Two keypoints of ten lie where the pixels lead to somebody else."""
-    offset = np.zeros((2, 21, 21), np.float32)
-    v, u = np.mgrid[:21, :21] * 2
-    occluder = u >= 28
-    offset[0] = np.where(occluder, 90, 10) - u
-    offset[1] = 20 - v
-    maps = MaskMaps(np.full((21, 21), 5, np.float32), offset,
-                    np.full((21, 21), np.log(6), np.float32), 2)
-    keypoints = np.full((1, 10, 2), (10, 20), np.float32)
-    keypoints[0, :2] = (34, 20)
-    ones = np.ones((1, 10), np.float32)
-    centroids, _ = dynamic_centroids(Poses(keypoints, ones, ones > 0), maps)
+    centroids, _ = dynamic_centroids(with_keypoints_at(2), two_sides(), 0.5, 0.7)
     np.testing.assert_allclose(centroids, [[10, 20]], atol=0.1)
+
+
+def test_a_person_who_is_mostly_hidden_keeps_the_centroid_that_is_left():
+    """The second person shows three keypoints of ten, the others lie on the first one."""
+    centroids, _ = dynamic_centroids(with_keypoints_at(0, 3), two_sides(), 0.5, 0.7)
+    np.testing.assert_allclose(centroids, [[10, 20], [90, 20]], atol=0.1)
+    turned, _ = dynamic_centroids(with_keypoints_at(3, 0), two_sides(), 0.5, 0.7)
+    np.testing.assert_allclose(turned, [[90, 20], [10, 20]], atol=0.1)
+
+
+def test_a_fragment_may_share_the_centroid_of_its_person():
+    poses = with_keypoints_at(0, 3, scores=[0.9, 0.4])
+    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7)
+    np.testing.assert_allclose(centroids, [[10, 20], [10, 20]], atol=0.1)
+
+
+def test_who_is_wholly_hidden_gets_a_copy_of_the_centroid():
+    centroids, sigmas = dynamic_centroids(with_keypoints_at(0, 0), two_sides(), 0.5, 0.7)
+    assert (centroids[0] == centroids[1]).all() and sigmas[0] == sigmas[1]
 
 
 def two_poses(scores, detected):
