@@ -3,8 +3,8 @@
 # test_coco.json and its images.
 _base_ = ['../kdc_rn152_coco.py']
 
-iterations = 1000
-train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=250)
+iterations = 600
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=200)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1.5e-3, weight_decay=0.),
     clip_grad=dict(max_norm=5.))
