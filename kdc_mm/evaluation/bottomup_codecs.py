@@ -232,14 +232,7 @@ class AECodec:
     def perfect_maps(self, crowd: Crowd, encoded: Dict) -> Maps:
         # MMPose's refinement divides by a channel's largest value, which in a network's is not 0
         heat = np.maximum(encoded['heatmaps'], 1e-6)
-        y, x = np.mgrid[:heat.shape[1], :heat.shape[2]] * self.stride
-        tags = np.zeros_like(heat)
-        for k in range(len(heat)):
-            persons = np.flatnonzero(crowd.visible[:, k] > 0)
-            if len(persons):
-                own = crowd.keypoints[persons, k, :, None, None]
-                nearest = ((own[:, 0] - x)**2 + (own[:, 1] - y)**2).argmin(0)
-                tags[k] = persons[nearest]
+        tags = perfect_tags(crowd, heat.shape, self.stride)
         return dict(heatmaps=torch.as_tensor(heat), tags=torch.as_tensor(tags))
 
     def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
@@ -262,6 +255,26 @@ class AECodec:
         keypoints, keypoint_scores, scores = self.codec.batch_decode(maps['heatmaps'][None],
                                                                      maps['tags'][None])
         return Decoded(keypoints[0], keypoint_scores[0], scores[0])
+
+
+def perfect_tags(crowd: Crowd, shape, stride: float) -> np.ndarray:
+    """Tags (K, h, w) that tell all persons apart: a cell's is the number of the person whose
+    keypoint of this channel is nearest.
+
+    Args:
+        crowd (Crowd): The people.
+        shape (tuple): K, h, w.
+        stride (float): Input pixels from one cell to the next.
+    """
+    y, x = np.mgrid[:shape[1], :shape[2]] * stride
+    tags = np.zeros(shape, np.float32)
+    for k in range(len(tags)):
+        persons = np.flatnonzero(crowd.visible[:, k] > 0)
+        if len(persons):
+            own = crowd.keypoints[persons, k, :, None, None]
+            nearest = ((own[:, 0] - x)**2 + (own[:, 1] - y)**2).argmin(0)
+            tags[k] = persons[nearest]
+    return tags
 
 
 def _add_gaussian(heat: np.ndarray, place: np.ndarray, sigma: float, height: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from kdc_mm.codecs.cluster import ImageFrame
 from kdc_mm.evaluation.bottomup_codecs import AECodec, Crowd, SPRCodec
 from kdc_mm.evaluation.ceiling import crowd_in_input, evaluate_keypoints
 from kdc_mm.evaluation.map_noise import MapNoise
+from kdc_mm.evaluation.random_crowds import STANDING, draw_masks, make_crowd
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/kdc_rn152_coco.py')
@@ -76,7 +77,7 @@ def annotate(keypoints, labelled, image_id, ann_id):
 
 
 @pytest.fixture
-def write_people(benchmark, tmp_path):
+def write_people(tmp_path):
     """Function that writes an annotation file of two people apart in each of ``images`` images of
     640x480, after an image of nobody. ``change`` may edit the content."""
 
@@ -85,7 +86,7 @@ def write_people(benchmark, tmp_path):
         annotations = []
         for image_id in range(2, images + 2):
             for place in (160, 480):
-                pose = benchmark.STANDING + rng.normal(0, 0.02, (17, 2))
+                pose = STANDING + rng.normal(0, 0.02, (17, 2))
                 keypoints = pose * rng.uniform(250, 400) + (place, 240)
                 annotations.append(
                     annotate(keypoints, rng.random(17) < 0.9, image_id, len(annotations) + 1))
@@ -105,16 +106,16 @@ def write_people(benchmark, tmp_path):
 
 
 @pytest.fixture
-def crowd(benchmark):
+def crowd():
     """Function that puts three people apart into an input of a size."""
 
     def make(input_size):
         scale = input_size[0] / 640
         heights = np.array([300., 250., 200.]) * scale
         places = np.array([(120, 300), (320, 320), (520, 340)]) * scale
-        keypoints = benchmark.STANDING * heights[:, None, None] + places[:, None]
+        keypoints = STANDING * heights[:, None, None] + places[:, None]
         frame = ImageFrame((640, 640), (scale, scale), (0., 0.))
-        owner = benchmark.draw_masks(keypoints, heights, input_size)
+        owner = draw_masks(keypoints, heights, input_size)
         return Crowd(keypoints.astype(np.float32), np.ones((3, 17), np.float32), frame, owner,
                      np.zeros(owner.shape, bool))
 
@@ -322,8 +323,8 @@ def test_encoding_200_persons_stays_below_100_mb(benchmark):
     assert benchmark.encode_peak(benchmark.default_codec(), 200) < 100
 
 
-def test_a_crowds_people_are_the_same_in_inputs_of_all_sizes(benchmark):
-    small, large = (benchmark.make_crowd(20, 1, size) for size in ((401, 401), (512, 512)))
+def test_a_crowds_people_are_the_same_in_inputs_of_all_sizes():
+    small, large = (make_crowd(20, 1, size) for size in ((401, 401), (512, 512)))
     np.testing.assert_allclose((small.keypoints - small.frame.offset) / small.frame.scale,
                                (large.keypoints - large.frame.offset) / large.frame.scale,
                                atol=1e-3)
