@@ -1,4 +1,4 @@
-# CrowdPose has no masks: the pose part trains, the mask losses stay 0.
+# CrowdPose has no masks: KDCPoseHead instead of KDCHead, poses only.
 _base_ = ['kdc_rn152_coco.py']
 
 codec = dict(
@@ -9,7 +9,7 @@ codec = dict(
     mask_stride=2,
     radius=32)
 
-model = dict(head=dict(decoder=codec))
+model = dict(head=dict(type='KDCPoseHead', decoder=codec))
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[4].encoder = codec

@@ -1,8 +1,15 @@
-from typing import Dict, List, Sequence, Union
+import tempfile
+from typing import Dict, List, Optional, Sequence, Union
 
 import torch
+from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.evaluation.metrics.coco_metric import CocoMetric as DetCocoMetric
+from mmengine.fileio import load
+from mmengine.logging import print_log
 from mmpose.registry import METRICS
+
+#: The first of COCO's figures, as mmdet names them.
+_SCORES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
 @METRICS.register_module()
@@ -10,14 +17,21 @@ class PersonSegMetric(DetCocoMetric):
     """COCO mask AP of person instances: mmdet's ``CocoMetric``, given what pose models predict.
 
     MMPose's metrics read numpy arrays from ``pred_instances``, mmdet's read tensors. This class
-    hands its parent tensors; all scores are the parent's. It reads ``bboxes`` (n, 4), ``scores``
-    (n,), ``labels`` (n,), ``masks``, a list of n COCO RLEs of the image's size, and, where masks do
-    not rank as poses do, ``mask_scores`` (n,), and logs ``coco/segm_mAP`` and its five companions.
+    hands its parent tensors, and does not round the scores to three digits as its parent does: they
+    are pycocotools' own. It reads ``bboxes`` (n, 4), ``scores`` (n,), ``labels`` (n,), ``masks``, a
+    list of n COCO RLEs of the image's size, and, where masks do not rank as poses do,
+    ``mask_scores`` (n,), and logs ``coco/segm_mAP`` and its five companions.
 
     Args:
-        ann_file (str): Annotation file in COCO's layout, with segmentations.
-        metric (str | list[str]): As in mmdet. Defaults to 'segm'.
-        **kwargs: The other arguments of mmdet's ``CocoMetric``.
+        ann_file (str): Annotation file in COCO's layout, with segmentations; with ``format_only``
+            the list of images is enough.
+        metric (str | list[str]): 'segm', 'bbox' or both. Defaults to 'segm'.
+        format_only (bool): Write the files that COCO's server takes, and score nothing. Defaults to
+            ``False``.
+        outfile_prefix (str, optional): The results are kept as ``{outfile_prefix}.segm.json``.
+            Needed with ``format_only``.
+        collect_device (str): Where results of several processes meet. Defaults to 'cpu'.
+        prefix (str, optional): Stands before the names of the scores. Defaults to 'coco'.
 
     Raises:
         KeyError: The predictions have no masks.
@@ -25,9 +39,18 @@ class PersonSegMetric(DetCocoMetric):
             annotation file says.
     """
 
-    def __init__(self, ann_file: str, metric: Union[str, List[str]] = 'segm', **kwargs) -> None:
-        super().__init__(ann_file=ann_file, metric=metric, **kwargs)
-        if not any(ann.get('segmentation') for ann in self._coco_api.anns.values()):
+    def __init__(self,
+                 ann_file: str,
+                 metric: Union[str, List[str]] = 'segm',
+                 format_only: bool = False,
+                 outfile_prefix: Optional[str] = None,
+                 collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
+        super().__init__(
+            ann_file=ann_file, metric=metric, format_only=format_only,
+            outfile_prefix=outfile_prefix, collect_device=collect_device, prefix=prefix)
+        if not self.format_only and not any(
+                ann.get('segmentation') for ann in self._coco_api.anns.values()):
             raise ValueError(f'No annotation in {ann_file!r} has a segmentation, so masks cannot '
                              'be evaluated on it: take PersonSegMetric out of the evaluators.')
 
@@ -62,17 +85,42 @@ class PersonSegMetric(DetCocoMetric):
             pred_instances=dict(tensors, masks=[dict(mask) for mask in pred['masks']]))
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
-        """Compute mmdet's scores.
+        """Write the results as mmdet does and evaluate them, without its rounding to 3 digits.
 
         Args:
             results (list): What :meth:`process` has stored.
 
         Returns:
-            dict[str, float]: The scores in 0 to 1, -1 where nothing is annotated in a size range.
-            All are 0 if no image has a detection, for which mmdet returns none.
+            dict[str, float]: The scores in 0 to 1, -1 where nothing is annotated in a size range;
+            none with ``format_only``.
         """
-        scores = super().compute_metrics(results)
-        if not scores and not self.format_only:
-            items = self.metric_items or ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-            scores = {f'{metric}_{item}': 0.0 for metric in self.metrics for item in items}
-        return scores
+        self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
+        with tempfile.TemporaryDirectory() as folder:
+            files = self.results2json([pred for _, pred in results],
+                                      self.outfile_prefix or f'{folder}/results')
+            if self.format_only:
+                print_log(f'Results are written to {", ".join(sorted(set(files.values())))}',
+                          logger='current')
+                return {}
+            return {
+                f'{metric}_{name}': score
+                for metric in self.metrics
+                for name, score in self._evaluate(metric, load(files[metric])).items()
+            }
+
+    def _evaluate(self, metric: str, rows: List[dict]) -> Dict[str, float]:
+        """Scores of results in COCO's layout; all 0 without any."""
+        if not rows:
+            return dict.fromkeys(_SCORES, 0.0)
+        if metric == 'segm':
+            for row in rows:
+                del row['bbox']  # its area would stand for the mask's
+        evaluation = COCOeval(self._coco_api, self._coco_api.loadRes(rows), metric)
+        evaluation.params.catIds = self.cat_ids
+        evaluation.params.imgIds = self._coco_api.get_img_ids()
+        evaluation.params.maxDets = list(self.proposal_nums)
+        evaluation.params.iouThrs = self.iou_thrs
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        return dict(zip(_SCORES, map(float, evaluation.stats)))

@@ -30,7 +30,7 @@ def test_a_small_network_trains_and_validates_on_photographs(
     scalars = runner.message_hub.log_scalars
     assert 0 <= scalars[f'val/{prefix}/AP'].current() <= 1
     assert (f'val/{prefix}/segm_mAP' in scalars) == (prefix == 'coco')
-    assert (scalars['train/loss_instance'].current() > 0) == (prefix == 'coco')
+    assert ('train/loss_instance' in scalars) == (prefix == 'coco')
 
 
 def overfit_options(data_root):

@@ -39,8 +39,8 @@ def tiny_config(name, data_root, work_dir, **settings):
         'model.backbone.depth': 18,
         'model.backbone.init_cfg': None,
         'model.neck.in_channels': stages,
-        'model.head.pose_head': SMALL,
-        'model.head.seg_head': SMALL,
+        'model.head': dict(pose_head=SMALL, seg_head=SMALL)
+                      if cfg.model.head.type == 'KDCHead' else SMALL,
         'model.test_cfg.flip_test': False,
         'work_dir': str(work_dir),
         'experiment_name': str(work_dir).replace('/', '_'),

@@ -1,0 +1,11 @@
+import pytest
+
+from kdc_mm.datasets.synth_crowd import make_synth_crowd
+
+
+@pytest.fixture(scope='session')
+def synth(tmp_path_factory):
+    """SynthCrowd with 4 images to train on and 2 to validate on, 128 px."""
+    folder = tmp_path_factory.mktemp('synth') / 'easy'
+    make_synth_crowd(folder, 'easy', 4, 2, seed=0, size=128, workers=1, progress=False)
+    return folder
