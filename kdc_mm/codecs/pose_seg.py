@@ -99,7 +99,8 @@ class PoseSeg(BaseKeypointCodec):
             than this degree are dropped, in (0, 1). Defaults to 0.2.
         min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
             squared. Defaults to 4; infinity for persons with keypoints only.
-        max_votes (int): Most votes per image. Defaults to 60000.
+        max_votes (int): Most votes per image, the heaviest; bounds the time of a crowd. Defaults
+            to 12000.
         max_persons (int): Most persons per image, and most keypoints of a kind. Defaults to 256.
 
     Raises:
@@ -131,7 +132,7 @@ class PoseSeg(BaseKeypointCodec):
                  join_fragments: bool = True,
                  ghost_threshold: float = 0.2,
                  min_unposed_area: float = 4.,
-                 max_votes: int = 60000,
+                 max_votes: int = 12000,
                  max_persons: int = 256) -> None:
         super().__init__()
         for name, value in dict(

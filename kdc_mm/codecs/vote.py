@@ -60,26 +60,31 @@ def collect_votes(heatmaps: Tensor, key_centroids: Optional[Tensor], person_cent
         heatmaps, candidate = _disk_maxima(heatmaps, radius / stride, threshold)
         key_centroids = torch.zeros_like(heatmaps).repeat_interleave(2, dim=1)
     elif _is_on_host(heatmaps):
-        votes = _collect_on_host(heatmaps, key_centroids, person_centroids, limbs, outgoing,
-                                 stride, radius, vote_radius, threshold)
-        return _heaviest(votes, max_votes)
+        return _collect_on_host(heatmaps, key_centroids, person_centroids, limbs, outgoing,
+                                stride, radius, vote_radius, threshold, max_votes)
     else:
         squared = key_centroids.unflatten(1, (-1, 2)).square().sum(2)
         candidate = (heatmaps > threshold) & (squared <= vote_radius**2)
     votes = _collect_on_device(heatmaps, key_centroids, person_centroids, limbs, outgoing, stride,
                                radius, candidate)
-    return _heaviest(votes, max_votes)
-
-
-def _heaviest(votes: Votes, limit: int) -> Votes:
-    """At most ``limit`` votes of each image, those of the most weight, in their order."""
-    bounds = np.searchsorted(votes.image, np.arange(votes.image.max(initial=-1) + 2))
-    if (np.diff(bounds) <= limit).all():
-        return votes
-    kept = np.concatenate([
-        low + np.sort(np.argsort(-votes.weight[low:high], kind='stable')[:limit])
-        for low, high in zip(bounds[:-1], bounds[1:])])
+    kept = _heaviest(votes.image, votes.weight, max_votes)
     return Votes(*(part[kept] for part in votes))
+
+
+def _heaviest(image: np.ndarray, weight: np.ndarray, limit: int):
+    """Index of at most ``limit`` votes of each image, those of the most weight, in their order."""
+    bounds = np.searchsorted(image, np.arange(image.max(initial=-1) + 2))
+    if (np.diff(bounds) <= limit).all():
+        return slice(None)
+    kept = np.ones(len(weight), bool)
+    for low, high in zip(bounds[:-1], bounds[1:]):
+        if high - low > limit:
+            own = weight[low:high]
+            least = np.partition(own, -limit)[-limit]
+            kept[low:high] = own > least
+            ties = np.flatnonzero(own == least)
+            kept[low + ties[:limit - np.count_nonzero(own > least)]] = True
+    return np.flatnonzero(kept)
 
 
 def _is_on_host(maps: Tensor) -> bool:
@@ -113,47 +118,61 @@ def _unpack(index: np.ndarray, values: np.ndarray) -> Votes:
 
 def _collect_on_host(heatmaps: Tensor, key_centroids: Tensor, person_centroids: Tensor,
                      limbs: Tensor, outgoing: Tensor, stride: int, radius: float,
-                     vote_radius: float, threshold: float) -> Votes:
+                     vote_radius: float, threshold: float, max_votes: int) -> Votes:
     """The same in one walk over the maps: most cells see nothing and cost one comparison."""
     heat, offset, centroid, limb = (
         maps.detach().contiguous().numpy()
         for maps in (heatmaps, key_centroids, person_centroids, limbs))
-    index, values = _votes_of_cells(
-        np.flatnonzero(heat > threshold), heat, offset, centroid, limb, outgoing.numpy(), stride,
-        np.float32(vote_radius**2), np.float32(2 * (radius / 2)**2))
-    return _unpack(index, values)
+    index, weight = _weigh(heat, offset, np.float32(threshold), np.float32(vote_radius**2),
+                           np.float32(2 * (radius / 2)**2), np.count_nonzero(heat > threshold))
+    kept = _heaviest(index[:, 0], weight, max_votes)
+    index, weight = index[kept], weight[kept]
+    return _unpack(index, _numbers(index, weight, heat, offset, centroid, limb, outgoing.numpy(),
+                                   stride))
 
 
 @numba.njit(cache=True)
-def _votes_of_cells(cells, heat, offset, centroid, limb, outgoing, stride, squared_radius, spread):
-    """(M, 4) image, channel, row and column, and (M, 6 + 2D) numbers, of the cells, given by their
-    flat index, that are near enough to their keypoint."""
-    channels, height, width = heat.shape[1:]
-    degree = outgoing.shape[1]
-    index = np.empty((len(cells), 4), np.int64)
-    values = np.empty((len(cells), 6 + 2 * degree), np.float32)
+def _weigh(heat, offset, threshold, squared_radius, spread, room):
+    """(M, 4) image, channel, row and column, and weights (M,), of the cells that vote; there is
+    ``room`` for as many as are hot enough."""
+    batch, channels, height, width = heat.shape
+    index = np.empty((room, 4), np.int64)
+    weight = np.empty(room, np.float32)
     count = 0
-    for cell in cells:
-        rest, x = divmod(cell, width)
-        rest, y = divmod(rest, height)
-        b, k = divmod(rest, channels)
-        dx, dy = offset[b, 2 * k, y, x], offset[b, 2 * k + 1, y, x]
-        squared = dx * dx + dy * dy
-        if squared > squared_radius:
-            continue
+    for b in range(batch):
+        for k in range(channels):
+            for y in range(height):
+                for x in range(width):
+                    if heat[b, k, y, x] <= threshold:
+                        continue
+                    dx, dy = offset[b, 2 * k, y, x], offset[b, 2 * k + 1, y, x]
+                    squared = dx * dx + dy * dy
+                    if squared <= squared_radius:
+                        index[count, 0], index[count, 1] = b, k
+                        index[count, 2], index[count, 3] = y, x
+                        weight[count] = heat[b, k, y, x] * np.exp(-squared / spread)
+                        count += 1
+    return index[:count], weight[:count]
+
+
+@numba.njit(cache=True)
+def _numbers(index, weight, heat, offset, centroid, limb, outgoing, stride):
+    """The numbers of each vote in the order of :class:`Votes`, (M, 6 + 2D)."""
+    degree = outgoing.shape[1]
+    values = np.empty((len(index), 6 + 2 * degree), np.float32)
+    for m in range(len(index)):
+        b, k, y, x = index[m, 0], index[m, 1], index[m, 2], index[m, 3]
         px, py = x * stride, y * stride
-        index[count, 0], index[count, 1], index[count, 2], index[count, 3] = b, k, y, x
-        values[count, 0] = heat[b, k, y, x]
-        values[count, 1] = heat[b, k, y, x] * np.exp(-squared / spread)
-        values[count, 2], values[count, 3] = px + dx, py + dy
-        values[count, 4] = px + centroid[b, 2 * k, y, x]
-        values[count, 5] = py + centroid[b, 2 * k + 1, y, x]
+        values[m, 0], values[m, 1] = heat[b, k, y, x], weight[m]
+        values[m, 2] = px + offset[b, 2 * k, y, x]
+        values[m, 3] = py + offset[b, 2 * k + 1, y, x]
+        values[m, 4] = px + centroid[b, 2 * k, y, x]
+        values[m, 5] = py + centroid[b, 2 * k + 1, y, x]
         for d in range(degree):
             edge = max(outgoing[k, d], 0)
-            values[count, 6 + 2 * d] = px + limb[b, 2 * edge, y, x]
-            values[count, 7 + 2 * d] = py + limb[b, 2 * edge + 1, y, x]
-        count += 1
-    return index[:count], values[:count]
+            values[m, 6 + 2 * d] = px + limb[b, 2 * edge, y, x]
+            values[m, 7 + 2 * d] = py + limb[b, 2 * edge + 1, y, x]
+    return values
 
 
 def _disk_maxima(heatmaps: Tensor, radius_cells: float, threshold: float):
