@@ -1,4 +1,5 @@
 """Configs by path, or by the names that MMPose's and mmdet's own ``_base_`` lines use."""
+import copy
 import difflib
 import importlib
 import importlib.util
@@ -98,7 +99,7 @@ def build_model(name: str, cfg: Config) -> nn.Module:
     Raises:
         ConfigError: It cannot be built.
     """
-    model_cfg = cfg.model.copy()
+    model_cfg = copy.deepcopy(cfg.model)
     if 'preprocess_cfg' in cfg:
         model_cfg.setdefault('data_preprocessor', cfg.preprocess_cfg)
     if 'data_preprocessor' in cfg:

@@ -9,6 +9,7 @@ pass without flip test. Reading and resizing the image are left out: they are th
 Two-stage networks alternate between the two; the rule holds for them as well. With the people of
 :mod:`kdc_mm.benchmarks.plant` both are those of an image with a known number of persons.
 """
+import copy
 import logging
 import time
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -68,7 +69,7 @@ class Contestant:
         self.device = device
         self.batch = batch
         self.is_detector = scope_of(cfg) == 'mmdet'
-        cfg = cfg.copy()
+        cfg = copy.deepcopy(cfg)
         if self.is_detector:
             self.image_size, self.input_size = _detector_sizes(name, cfg, input_size)
         else:

@@ -1,3 +1,4 @@
+from .detected_person_metric import DetectedPersonSegMetric
 from .person_seg_metric import PersonSegMetric
 
-__all__ = ['PersonSegMetric']
+__all__ = ['DetectedPersonSegMetric', 'PersonSegMetric']

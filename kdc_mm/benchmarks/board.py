@@ -1,0 +1,219 @@
+"""A board: which networks are compared on which data sets, and what was said of them before.
+
+docs/benchmarks.md describes the file.
+"""
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import yaml
+
+#: What is evaluated on a data set, and the figures that count, in the order of tables. Figures are
+#: percentages.
+METRICS = dict(
+    keypoints=('AP', 'AP50', 'AP75', 'APM', 'APL', 'APE', 'APH'),
+    segm=('AP', 'AP50', 'AP75', 'APS', 'APM', 'APL'))
+TASKS = tuple(METRICS)
+#: Kinds of keypoint evaluation, as MMPose's CocoMetric calls them.
+IOU_TYPES = ('keypoints', 'keypoints_crowd')
+
+#: Data set → task → figure → percentage.
+Figures = Dict[str, Dict[str, Dict[str, float]]]
+
+
+class BoardError(ValueError):
+    """A board cannot be worked on; the message names the place and says what to do."""
+
+
+@dataclass(frozen=True)
+class BoardDataset:
+    """A data set of a board.
+
+    Attributes:
+        name (str): What tables call it.
+        tasks (tuple[str]): 'keypoints', 'segm' or both.
+        dataset (dict | None): Settings that replace those of each entry's test data set:
+            ``data_root``, ``ann_file``, ``data_prefix``. Without it nothing is evaluated, and the
+            board holds what others said.
+        iou_type (str): 'keypoints', or 'keypoints_crowd' for AP by crowding.
+    """
+    name: str
+    tasks: Tuple[str, ...]
+    dataset: Optional[Dict] = None
+    iou_type: str = 'keypoints'
+
+    @property
+    def ann_file(self) -> Path:
+        return Path(self.dataset.get('data_root', ''), self.dataset['ann_file'])
+
+    @property
+    def image_folder(self) -> Path:
+        prefix = self.dataset.get('data_prefix') or {}
+        return Path(self.dataset.get('data_root', ''), prefix.get('img', ''))
+
+
+@dataclass(frozen=True)
+class BoardEntry:
+    """A network of a board.
+
+    Attributes:
+        name (str): What tables call it.
+        framework (str): Backbone or the like.
+        group (str): Kind of method.
+        config (str | None): File, ``mmpose::...`` or ``mmdet::...``; its speed is measured.
+        checkpoint (str | None): File, URL, or a work dir for its last checkpoint; with a config, it
+            is evaluated.
+        datasets (tuple[str] | None): Names of the data sets to evaluate on; all by default.
+        published (dict): What its authors or its model zoo say: data set → task → figures.
+        claimed (dict): What the paper of KDC says of KDC itself, not reproduced.
+    """
+    name: str
+    framework: str = ''
+    group: str = ''
+    config: Optional[str] = None
+    checkpoint: Optional[str] = None
+    datasets: Optional[Tuple[str, ...]] = None
+    published: Figures = field(default_factory=dict)
+    claimed: Figures = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpeedSettings:
+    """How speed is measured, see :mod:`kdc_mm.benchmarks.speed`.
+
+    ``persons`` are the numbers of persons of the plot of costs; tables hold those of the image with
+    ``people`` of them.
+    """
+    device: str = 'cpu'
+    batch: int = 1
+    rounds: int = 9
+    amp: bool = False
+    people: int = 5
+    persons: Tuple[int, ...] = (1, 5, 10, 20, 30)
+    input_size: Optional[Tuple[int, int]] = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """What :func:`read_board` reads."""
+    title: str
+    datasets: Tuple[BoardDataset, ...]
+    entries: Tuple[BoardEntry, ...]
+    speed: Optional[SpeedSettings] = None
+    notes: str = ''
+
+
+def read_board(path) -> Board:
+    """Read a board.
+
+    Args:
+        path (str | Path): YAML file.
+
+    Raises:
+        BoardError: It is missing, no YAML, or says something that boards do not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BoardError(f'There is no board {path}.')
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BoardError(f'{path} is no YAML: {" ".join(str(error).split())}') from error
+    if not isinstance(content, dict):
+        raise BoardError(f'{path} is no board: it needs the keys datasets and entries.')
+    _expect_known(content, ('title', 'notes', 'datasets', 'entries', 'speed'), str(path))
+    datasets = tuple(_dataset(one) for one in _list_of(content, 'datasets', path))
+    names = _unique([one.name for one in datasets], 'data sets')
+    entries = tuple(_entry(one, datasets) for one in _list_of(content, 'entries', path))
+    _unique([one.name for one in entries], 'entries')
+    for entry in entries:
+        _expect_known(entry.datasets or (), names, f'entry {entry.name!r}: data sets')
+    return Board(
+        title=content.get('title', path.stem),
+        datasets=datasets,
+        entries=entries,
+        speed=_speed(content['speed']) if content.get('speed') else None,
+        notes=content.get('notes', ''))
+
+
+def _list_of(content: Dict, key: str, path: Path) -> List[Dict]:
+    found = content.get(key)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise BoardError(f'{path}: {key} must be a list of settings, each with a name.')
+    for one in found:
+        if not one.get('name'):
+            raise BoardError(f'{path}: one of the {key} has no name: {one}.')
+    return found
+
+
+def _dataset(content: Dict) -> BoardDataset:
+    place = f'data set {content["name"]!r}'
+    _expect_known(content, BoardDataset.__dataclass_fields__, place)
+    tasks = tuple(content.get('tasks', ('keypoints', )))
+    _expect_known(tasks, TASKS, f'{place}: tasks')
+    dataset = content.get('dataset')
+    if dataset is not None and not (isinstance(dataset, dict) and 'ann_file' in dataset):
+        raise BoardError(f'{place}: dataset needs an ann_file.')
+    iou_type = content.get('iou_type', 'keypoints')
+    _expect_known((iou_type, ), IOU_TYPES, f'{place}: iou_type')
+    return BoardDataset(content['name'], tasks, dataset, iou_type)
+
+
+def _entry(content: Dict, datasets: Sequence[BoardDataset]) -> BoardEntry:
+    place = f'entry {content["name"]!r}'
+    _expect_known(content, BoardEntry.__dataclass_fields__, place)
+    settings = dict(content)
+    for source in ('published', 'claimed'):
+        settings[source] = _figures(content.get(source) or {}, datasets, f'{place}: {source}')
+    if settings.get('checkpoint') and not settings.get('config'):
+        raise BoardError(f'{place} has a checkpoint and no config to load it with.')
+    if settings.get('datasets') is not None:
+        settings['datasets'] = tuple(settings['datasets'])
+    return BoardEntry(**settings)
+
+
+def _figures(content: Dict, datasets: Sequence[BoardDataset], place: str) -> Figures:
+    tasks_of = {one.name: one.tasks for one in datasets}
+    _expect_known(content, tasks_of, f'{place}: data sets')
+    figures: Figures = {}
+    for dataset, by_task in content.items():
+        if not isinstance(by_task, dict):
+            raise BoardError(f'{place}: {dataset} needs figures by task: {{keypoints: ...}}.')
+        _expect_known(by_task, tasks_of[dataset], f'{place}: tasks of {dataset}')
+        for task, found in by_task.items():
+            found = found if isinstance(found, dict) else dict(AP=found)
+            _expect_known(found, METRICS[task], f'{place}: figures')
+            for metric, value in found.items():
+                if not isinstance(value, (int, float)) or not 0 <= value <= 100:
+                    raise BoardError(f'{place}: {metric} on {dataset} must be a percentage, '
+                                     f'got {value!r}.')
+            figures.setdefault(dataset, {})[task] = dict(found)
+    return figures
+
+
+def _speed(content: Dict) -> SpeedSettings:
+    _expect_known(content, SpeedSettings.__dataclass_fields__, 'speed')
+    settings = dict(content)
+    for name in ('persons', 'input_size'):
+        if settings.get(name) is not None:
+            settings[name] = tuple(settings[name])
+    speed = SpeedSettings(**settings)
+    if min(speed.batch, speed.rounds, speed.people, *speed.persons) < 1:
+        raise BoardError('speed: batch, rounds, people and persons must be at least 1.')
+    return speed
+
+
+
+
+def _expect_known(found, known, place: str) -> None:
+    unknown = [one for one in found if one not in known]
+    if unknown:
+        raise BoardError(f'{place}: {", ".join(map(repr, unknown))} is not known; '
+                         f'known are {", ".join(map(str, known))}.')
+
+
+def _unique(names: Sequence[Any], what: str) -> List[Any]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BoardError(f'Two {what} have the name {twice[0]!r}.')
+    return list(names)
