@@ -37,14 +37,19 @@ def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
     Returns:
         Tensor: (B, C, h, w); the border repeats its values.
     """
-    kernel = gaussian_kernels(sigmas, maps.device).to(maps.dtype)
+    kernels = gaussian_kernels(sigmas, maps.device).to(maps.dtype)
     if maps.device.type == 'cpu':
-        return torch.from_numpy(_smooth_on_host(maps.detach().contiguous().numpy(), kernel.numpy()))
-    channels, size = kernel.shape
+        return torch.from_numpy(_smooth_on_host(maps.detach().contiguous().numpy(),
+                                                kernels.numpy()))
+    return _smooth_on_device(maps, kernels)
+
+
+def _smooth_on_device(maps: Tensor, kernels: Tensor) -> Tensor:
+    channels, size = kernels.shape
     pad = size // 2
     maps = F.pad(maps, (pad, pad, pad, pad), mode='replicate')
-    maps = F.conv2d(maps, kernel.view(channels, 1, 1, size), groups=channels)
-    return F.conv2d(maps, kernel.view(channels, 1, size, 1), groups=channels)
+    maps = F.conv2d(maps, kernels.view(channels, 1, 1, size), groups=channels)
+    return F.conv2d(maps, kernels.view(channels, 1, size, 1), groups=channels)
 
 
 @numba.njit(cache=True)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdc_mm.codecs.gaussian import smooth_channels
+from kdc_mm.codecs.gaussian import _smooth_on_device, gaussian_kernels, smooth_channels
 
 
 def reference_smooth(field, sigma, reach=6):
@@ -29,6 +29,13 @@ def test_every_channel_is_smoothed_by_its_own_gaussian():
         np.testing.assert_allclose(smooth[image, channel],
                                    reference_smooth(maps[image, channel], sigmas[channel]),
                                    atol=1e-3)
+
+
+def test_devices_smooth_as_the_host_does():
+    sigmas = [0.1, 0.3, 0.6, 1.0]
+    maps = torch.rand(2, 4, 7, 9, generator=torch.manual_seed(0))
+    torch.testing.assert_close(_smooth_on_device(maps, gaussian_kernels(sigmas)),
+                               smooth_channels(maps, sigmas))
 
 
 def test_the_smallest_sigma_of_the_paper_leaves_maps_as_they_are():
