@@ -121,7 +121,7 @@ def _collect_on_host(heatmaps: Tensor, key_centroids: Tensor, person_centroids: 
                      vote_radius: float, threshold: float, max_votes: int) -> Votes:
     """The same in one walk over the maps: most cells see nothing and cost one comparison."""
     heat, offset, centroid, limb = (
-        maps.detach().contiguous().numpy()
+        maps.detach().float().contiguous().numpy()
         for maps in (heatmaps, key_centroids, person_centroids, limbs))
     index, weight = _weigh(heat, offset, np.float32(threshold), np.float32(vote_radius**2),
                            np.float32(2 * (radius / 2)**2), np.count_nonzero(heat > threshold))

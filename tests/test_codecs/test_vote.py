@@ -63,6 +63,15 @@ def test_every_confident_cell_votes_for_where_its_vectors_lead(maps, collect):
         np.testing.assert_allclose(votes.ends[i, :len(ends)], ends, atol=1e-3)
 
 
+def test_maps_of_half_precision_vote_too(maps, collect):
+    halves = [torch.tensor(part, dtype=torch.float32).bfloat16() for part in maps]
+    votes = collect_votes(*halves, torch.as_tensor(OUTGOING), STRIDE, RADIUS, VOTE_RADIUS,
+                          THRESHOLD, 1000)
+    rounded = collect([part.float().numpy() for part in halves])
+    np.testing.assert_array_equal(votes.cell, rounded.cell)
+    np.testing.assert_allclose(votes.position, rounded.position, atol=0.3)
+
+
 def test_of_too_many_votes_the_heaviest_stay_in_each_image(maps, collect):
     everything, some = collect(maps), collect(maps, max_votes=20)
     for image in (0, 1):
