@@ -6,12 +6,14 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
 
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.checkpoint import checkpoint_to_start_from  # noqa: E402
+from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,6 +74,7 @@ def use_amp(cfg: Config) -> None:
         sys.exit(f'--amp replaces an OptimWrapper; this config has a {name}')
     if get_device() == 'cpu':
         cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
+        cfg.optim_wrapper.pop('loss_scale', None)
         return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -100,7 +103,9 @@ def main() -> None:
             check_checkpoint(start, resume=cfg.get('resume', False))
         except CheckpointError as error:
             sys.exit(str(error))
-    Runner.from_cfg(cfg).train()
+    join_processes_on_cpu(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
 
 
 if __name__ == '__main__':

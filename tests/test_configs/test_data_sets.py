@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from mmpose.registry import DATASETS, METRICS
 from mmpose.structures import PoseDataSample
@@ -85,7 +86,6 @@ def test_coco_test_dev_is_written_as_its_server_takes_it(data_root, tmp_path):
     cfg.model.head.decoder.update(heatmap_threshold=0.04, keypoint_threshold=1e-6)
     for metric in cfg.test_evaluator:
         metric.update(ann_file=str(listing), outfile_prefix=str(tmp_path / 'out/results'))
-    from mmengine.runner import Runner
     assert Runner.from_cfg(cfg).test() == {}
 
     ids = {image['id'] for image in content['images'][:2]}

@@ -97,6 +97,13 @@ def test_amp_takes_bfloat16_where_there_is_no_gpu(train, monkeypatch):
     assert merged(train, 'a.py --amp').optim_wrapper.type == 'CpuAmpOptimWrapper'
 
 
+def test_amp_without_a_gpu_replaces_a_gpus_wrapper_and_its_loss_scale(train, monkeypatch):
+    monkeypatch.setattr(train, 'get_device', lambda: 'cpu')
+    wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    assert merged(train, 'a.py --amp', optim_wrapper=wrapper).optim_wrapper == dict(
+        type='CpuAmpOptimWrapper')
+
+
 def test_amp_wraps_the_optimizer_with_a_dynamic_loss_scale(train, monkeypatch):
     monkeypatch.setattr(train, 'get_device', lambda: 'cuda')
     wrapper = merged(train, 'a.py --amp').optim_wrapper

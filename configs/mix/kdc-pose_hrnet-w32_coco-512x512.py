@@ -1,0 +1,33 @@
+# DEKR's network and schedule with KDC's pose head: 17 keypoints, no masks.
+_base_ = [
+    'mmpose::body_2d_keypoint/dekr/coco/dekr_hrnet-w32_8xb10-140e_coco-512x512.py'
+]
+custom_imports = dict(imports=['kdc_mm'], allow_failed_imports=False)
+
+codec = dict(
+    type='PoseSeg',
+    input_size=(512, 512),
+    metainfo='configs/_base_/datasets/coco.py',
+    heatmap_stride=4,
+    radius=40)
+
+model = dict(
+    head=dict(_delete_=True, type='KDCPoseHead', in_channels=480, decoder=codec),
+    test_cfg=dict(_delete_=True, flip_test=True))
+find_unused_parameters = False
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[3:5] = [
+    dict(type='BottomupGetPersonMasks'),  # of crowds, to ignore them
+    dict(type='GenerateTarget', encoder=codec),
+]
+val_pipeline = _base_.val_pipeline
+val_pipeline[1].update(size_factor=1, resize_mode='fit')
+
+train_dataloader = dict(dataset=dict(type='KDCCocoDataset', pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(type='KDCCocoDataset', pipeline=val_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(score_mode='bbox')
+test_evaluator = val_evaluator
+
+codec = dict(codec, _delete_=True)  # instead of DEKR's, not merged into it

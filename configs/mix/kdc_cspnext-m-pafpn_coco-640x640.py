@@ -1,0 +1,48 @@
+# RTMPose's family: CSPNeXt-m with its PAFPN, whose input sides are multiples of 32.
+_base_ = ['../kdc_rn152_8xb16-140e_coco.py']
+
+codec = dict(
+    type='PoseSeg',
+    input_size=(640, 640),
+    metainfo='configs/_base_/datasets/coco.py',
+    heatmap_stride=8,
+    mask_stride=4,
+    radius=51)
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='CSPNeXt',
+        arch='P5',
+        expand_ratio=0.5,
+        deepen_factor=0.67,
+        widen_factor=0.75,
+        out_indices=(2, 3, 4),
+        channel_attention=True,
+        norm_cfg=dict(type='BN'),
+        act_cfg=dict(type='SiLU'),
+        init_cfg=dict(
+            type='Pretrained',
+            prefix='backbone.',
+            checkpoint='https://download.openmmlab.com/mmdetection/v3.0/rtmdet/'
+            'cspnext_rsb_pretrain/cspnext-m_8xb256-rsb-a1-600e_in1k-ecb3bbd9.pth')),
+    neck=dict(
+        _delete_=True,
+        type='mmdet.CSPNeXtPAFPN',
+        in_channels=[192, 384, 768],
+        out_channels=192,
+        num_csp_blocks=2,
+        expand_ratio=0.5,
+        norm_cfg=dict(type='BN'),
+        act_cfg=dict(type='SiLU', inplace=True)),
+    head=dict(in_channels=192, in_index=(0, 1, 2), decoder=codec))
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].input_size = codec['input_size']
+train_pipeline[4].encoder = codec
+val_pipeline = _base_.val_pipeline
+val_pipeline[1].input_size = codec['input_size']
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = val_dataloader

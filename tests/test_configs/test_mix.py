@@ -1,0 +1,96 @@
+"""KDC's parts mixed with MMPose's: each config of configs/mix trains and validates."""
+import json
+import math
+
+import pytest
+
+from .small import run, small_config, use_data
+
+POSE = {'loss_heatmap', 'loss_key_centroid', 'loss_limb', 'loss_person_centroid'}
+MASK = {'loss_semantic', 'loss_instance'}
+
+
+def check_run(cfg, losses, metrics):
+    """Two iterations with these losses, and AP of these prefixes and kinds."""
+    noted, found, _ = run(cfg)
+    assert len(noted) == 2
+    for line in noted:
+        assert line.keys() >= losses and math.isfinite(line['loss']) and line['loss'] > 0
+    assert found.keys() >= metrics
+    assert all(-1 <= found[name] <= 1 for name in metrics)
+
+
+@pytest.mark.parametrize('config, size', [
+    ('mix/kdc_hrnet-w32_coco-512x512.py', (96, 96)),
+    ('mix/kdc_cspnext-m-pafpn_coco-640x640.py', (96, 96)),
+    ('mix/kdc_swin-t-fpn_coco.py', (97, 97)),
+    ('mix/kdc_rn50-fpn_coco.py', (97, 97)),
+])
+def test_kdc_head_on_other_backbones_learns_poses_and_masks(config, size, synth, tmp_path):
+    cfg = use_data(small_config(config, tmp_path, size), synth)
+    check_run(cfg, POSE | MASK, {'coco/AP', 'coco/segm_mAP'})
+
+
+def test_kdc_pose_head_alone_on_17_keypoints(synth, tmp_path):
+    cfg = use_data(
+        small_config('mix/kdc-pose_hrnet-w32_coco-512x512.py', tmp_path, (96, 96)), synth)
+    check_run(cfg, POSE, {'coco/AP'})
+
+
+def test_kdc_pose_head_alone_on_14_keypoints(synth, tmp_path):
+    folder = tmp_path / 'crowdpose'
+    as_crowdpose(synth, folder)
+    cfg = use_data(
+        small_config('mix/kdc-pose_hrnet-w32_crowdpose-512x512.py', tmp_path, (96, 96)), folder,
+        train_images=f'{synth}/train2017/', val_images=f'{synth}/val2017/')
+    check_run(cfg, POSE, {'crowdpose/AP', 'crowdpose/AP(E)', 'crowdpose/AP(H)'})
+
+
+def test_kdc_pose_head_alone_on_133_keypoints(synth, tmp_path):
+    folder = tmp_path / 'wholebody'
+    as_wholebody(synth, folder)
+    cfg = use_data(
+        small_config('mix/kdc-pose_hrnet-w32_coco-wholebody-512x512.py', tmp_path, (96, 96)),
+        folder, train_images=f'{synth}/train2017/', val_images=f'{synth}/val2017/')
+    check_run(cfg, POSE, {'coco-wholebody/AP'})
+
+
+def test_kdc_resnet_learns_under_mmposes_associative_embedding(synth, tmp_path):
+    cfg = use_data(small_config('mix/ae_kdc-rn50_coco-512x512.py', tmp_path, (128, 128)), synth)
+    check_run(cfg, {'loss_kpt', 'loss_pull', 'loss_push'}, {'coco/AP'})
+
+
+def rewrite(source, target, change):
+    """Copy a data set's annotation files with every person and image changed."""
+    (target / 'annotations').mkdir(parents=True)
+    for file in (source / 'annotations').glob('*.json'):
+        content = json.loads(file.read_text())
+        change(content)
+        (target / 'annotations' / file.name).write_text(json.dumps(content))
+
+
+def as_crowdpose(source, target):
+    """CrowdPose's layout: limbs as in COCO, then the head's top and the neck; no masks."""
+    def change(content):
+        for image in content['images']:
+            image['crowdIndex'] = 0.3
+        for ann in content['annotations']:
+            ann.pop('segmentation', None)
+            head = ann['keypoints'][:3]
+            ann['keypoints'] = ann['keypoints'][15:] + head + head
+            ann['num_keypoints'] = sum(value > 0 for value in ann['keypoints'][2::3])
+
+    rewrite(source, target, change)
+
+
+def as_wholebody(source, target):
+    """COCO-WholeBody's layout: feet at the ankles, the face at the nose, hands at the wrists."""
+    def change(content):
+        for ann in content['annotations']:
+            at = [ann['keypoints'][3 * k:3 * k + 3] for k in range(17)]
+            ann.update(
+                foot_kpts=3 * at[15] + 3 * at[16], face_kpts=68 * at[0],
+                lefthand_kpts=21 * at[9], righthand_kpts=21 * at[10], face_valid=True,
+                foot_valid=True, lefthand_valid=True, righthand_valid=True)
+
+    rewrite(source, target, change)
