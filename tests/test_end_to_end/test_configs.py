@@ -4,24 +4,31 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmpose.registry import MODELS
+from mmpose.registry import METRICS, MODELS
 
 CONFIGS = sorted(
     str(file.relative_to('configs')) for file in Path('configs').rglob('*.py')
     if '_base_' not in file.parts)
 
 
-@pytest.fixture(params=CONFIGS)
+#: Without KDC's own heads.
+FOREIGN = ('mix/ae_kdc-rn50_coco-512x512.py', )
+
+
+@pytest.fixture(params=[config for config in CONFIGS if config not in FOREIGN])
 def cfg(request):
     return Config.fromfile(f'configs/{request.param}')
 
 
 def test_the_model_gives_every_field_at_its_stride(cfg):
-    """On PyTorch's meta device, which computes shapes alone."""
+    """On PyTorch's meta device, which computes shapes alone, but Swin, which reads numbers."""
+    if cfg.get('ablation', {}).get('study', '').startswith('sigma'):
+        pytest.skip('changes decoding only')
     cfg.model.backbone.init_cfg = None
     codec = cfg.codec
     width, height = codec.input_size
-    with torch.device('meta'):
+    with torch.no_grad(), torch.device(
+            'cpu' if cfg.model.backbone.type == 'SwinTransformer' else 'meta'):
         model = MODELS.build(cfg.model).eval()
         fields = model(torch.zeros(1, 3, height, width), None, mode='tensor')
     num_keypoints = model.head.num_keypoints
@@ -35,7 +42,10 @@ def test_the_model_gives_every_field_at_its_stride(cfg):
         stride = codec.mask_stride if of_masks else codec.heatmap_stride
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
         assert field.shape == (1, channels[name], *size), name
-    assert fields.keys() >= {'heatmaps', 'key_centroids', 'person_centroids', 'limbs'}
+    expected = {'heatmaps', 'person_centroids', 'limbs'}
+    if codec.get('use_key_centroid', True):
+        expected.add('key_centroids')
+    assert fields.keys() >= expected
 
 
 def test_head_and_pipelines_share_one_codec(cfg):
@@ -55,8 +65,8 @@ def test_validation_and_test_evaluate_the_file_that_they_predict(cfg):
 
 
 def test_the_best_checkpoint_is_that_of_the_keypoint_ap(cfg):
-    pose_metric = next(one for one in evaluators(cfg, 'val') if one.type == 'CocoMetric')
-    prefix = pose_metric.get('prefix', 'coco')
+    pose_metric = next(one for one in evaluators(cfg, 'val') if one.type != 'PersonSegMetric')
+    prefix = pose_metric.get('prefix', METRICS.get(pose_metric.type).default_prefix)
     assert cfg.default_hooks.checkpoint.save_best == f'{prefix}/AP'
 
 

@@ -1,0 +1,10 @@
+# Fig. 10: the semantic map. Decoding only: any checkpoint of the base will do.
+_base_ = ['../kdc_rn152_coco.py']
+
+codec = dict(sigma_instance=0.3)
+model = dict(head=dict(decoder=codec))
+train_pipeline = _base_.train_pipeline
+train_pipeline[4].encoder.update(codec)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+ablation = dict(study='sigma-instance', setting=0.3)
