@@ -43,17 +43,15 @@ def parse_args():
 
 
 def table_of(checks: List[SplitCheck]) -> Table:
-    """Numbers of images and persons, a row per data set."""
-    columns = ['images', 'persons', 'with keypoints', 'with mask', 'crowd regions']
-    table = Table('part', 'annotation file')
-    for name in [*columns, 'persons per image', 'overlapped']:
-        table.add_column(name, justify='right')
+    """Numbers of images and persons, a column per data set."""
+    table = Table('')
     for check in checks:
-        if check.counts:
-            numbers = [f'{check.counts[name]:,}' for name in columns]
-            mean = f'{check.persons.mean():.2f}'
-            share = f'{(check.overlap > 0.1).mean():.0%}' if len(check.overlap) else '-'
-            table.add_row(check.name, check.ann_file, *numbers, mean, share)
+        table.add_column(check.name, justify='right')
+    for name in checks[0].counts:
+        table.add_row(name, *(f'{check.counts[name]:,}' for check in checks))
+    table.add_row('persons per image', *(f'{check.persons.mean():.2f}' for check in checks))
+    table.add_row('persons that another overlaps (IoU > 0.1)', *(
+        f'{(check.overlap > 0.1).mean():.0%}' if len(check.overlap) else '-' for check in checks))
     return table
 
 
@@ -97,6 +95,8 @@ def main() -> int:
     checks = check_config(cfg, not args.no_read, progress)
     counted = [check for check in checks if check.counts]
     if counted:
+        for check in counted:
+            console.print(f'{check.name}: {check.ann_file}', markup=False)
         console.print(table_of(counted))
         draw_histograms(counted, args.out)
         console.print(f'histograms: {args.out}', markup=False)
