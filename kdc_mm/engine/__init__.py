@@ -1,11 +1,10 @@
 from .checkpoint import CheckpointError, allow_checkpoint_classes, check_checkpoint
 from .cpu_amp import CpuAmpOptimWrapper, cpu_has_bfloat16
-from .heatmap_loss import ImageHeatmapMSELoss
 from .hooks import LossGuardHook, SkippedSamplesHook
 
 allow_checkpoint_classes()
 
 __all__ = [
-    'CheckpointError', 'CpuAmpOptimWrapper', 'ImageHeatmapMSELoss', 'LossGuardHook',
-    'SkippedSamplesHook', 'allow_checkpoint_classes', 'check_checkpoint', 'cpu_has_bfloat16'
+    'CheckpointError', 'CpuAmpOptimWrapper', 'LossGuardHook', 'SkippedSamplesHook',
+    'allow_checkpoint_classes', 'check_checkpoint', 'cpu_has_bfloat16'
 ]

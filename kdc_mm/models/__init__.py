@@ -1,14 +1,15 @@
 from .backbones import KDCResNet
 from .heads import KDCHead, KDCPoseHead, KDCSegHead
 from .losses import (
-                     InstanceGaussianLoss,
-                     KeyCentroidLoss,
-                     KeypointDiskLoss,
-                     LimbDisplacementLoss,
-                     MaskCentroidLoss,
+    ImageHeatmapMSELoss,
+    InstanceGaussianLoss,
+    KeyCentroidLoss,
+    KeypointDiskLoss,
+    LimbDisplacementLoss,
+    MaskCentroidLoss,
 )
 
 __all__ = [
     'KDCResNet', 'KDCHead', 'KDCPoseHead', 'KDCSegHead', 'KeypointDiskLoss', 'KeyCentroidLoss',
-    'LimbDisplacementLoss', 'MaskCentroidLoss', 'InstanceGaussianLoss'
+    'LimbDisplacementLoss', 'MaskCentroidLoss', 'InstanceGaussianLoss', 'ImageHeatmapMSELoss'
 ]
