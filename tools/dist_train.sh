@@ -16,3 +16,10 @@ python -m torch.distributed.run \
     --master_port="$PORT" \
     --nproc_per_node="$GPUS" \
     "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+STATUS=$?
+if [ "$STATUS" -ne 0 ]; then
+    echo "dist_train.sh: a process ended with an error or was killed, and all others were stopped" \
+        "with it; the log above names it. The last checkpoint is as it was: the same command with" \
+        "--resume goes on from there." >&2
+fi
+exit "$STATUS"

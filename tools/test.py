@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
 
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -103,6 +104,7 @@ def main() -> None:
         check_checkpoint(cfg.load_from)
     except CheckpointError as error:
         sys.exit(str(error))
+    join_processes_on_cpu(cfg)
     runner = Runner.from_cfg(cfg)
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out))

@@ -6,7 +6,7 @@ from typing import Dict, Sequence, Tuple
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 _COLORS = ('#d62246', '#1f6feb', '#3a9d5d', '#a15bd6', '#e08a1e', '#17877e', '#6b7280', '#b0427d')
 #: Marker and fill by where an AP comes from.
@@ -60,6 +60,7 @@ def cost_against_persons(cost: Dict) -> str:
                   label=name)
     axes.set(xlabel='persons in the image', ylabel='network and decoding [ms]', yscale='log')
     axes.set_xticks(cost['persons'])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter('{x:g}')
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False, fontsize=9, loc='center left', bbox_to_anchor=(1, 0.5))
