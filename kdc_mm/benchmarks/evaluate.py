@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -216,7 +217,7 @@ def evaluate(candidate: Candidate, dataset: BoardDataset, work_dir: Path,
         size) are left out.
     """
     runner = Runner.from_cfg(evaluation_config(candidate, dataset, work_dir))
-    runner.register_hook(_TellHook(after_image))
+    runner.register_hook(TellHook(after_image))
     scores = runner.test()
     return figures_of(scores)
 
@@ -232,12 +233,20 @@ def figures_of(scores: Dict[str, float]) -> Dict[str, Dict[str, float]]:
     return figures
 
 
-class _TellHook(Hook):
+class TellHook(Hook):
+    """Says how far a test is, and refuses positions that are no numbers: COCO's evaluation takes
+    a NaN for a match."""
 
     def __init__(self, tell: Callable[[int, int], None]) -> None:
         self.tell = tell
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        for sample in outputs:
+            found = sample.pred_instances
+            positions = found.get('keypoints', found.get('bboxes'))
+            if not torch.as_tensor(positions).isfinite().all():
+                raise FloatingPointError(
+                    f'predicts positions that are not finite on {sample.img_path}')
         self.tell(batch_idx + 1, len(runner.test_dataloader))
 
 

@@ -3,15 +3,17 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 from kdc_mm.benchmarks.board import BoardEntry
-from kdc_mm.benchmarks.evaluate import Candidate, figures_of
+from kdc_mm.benchmarks.evaluate import Candidate, TellHook, figures_of
 from kdc_mm.benchmarks.named_configs import build_model, load_config
 from kdc_mm.benchmarks.report import Row, tables_of
 
@@ -90,8 +92,9 @@ def test_figures_are_those_of_the_configs_own_evaluators(tool, write, network, d
     cfg.test_dataloader.dataset.update(data)
     for metric in cfg.test_evaluator:
         metric.ann_file = f'{tmp_path}/{data["ann_file"]}'
+    name = str(tmp_path).replace('/', '_')
     cfg.update(load_from=network['checkpoint'], work_dir=str(tmp_path / 'direct'),
-               experiment_name='direct', visualizer=dict(type='mmengine.Visualizer', name='direct'))
+               experiment_name=name, visualizer=dict(type='mmengine.Visualizer', name=name))
     assert measured == figures_of(Runner.from_cfg(cfg).test())
     assert measured['segm']['AP'] > 0  # a figure that could differ
 
@@ -238,6 +241,15 @@ def test_an_evaluation_that_fails_has_its_line_and_is_tried_again(
     assert tool.main(write()) == 0
 
 
+@pytest.mark.parametrize('found', [
+    dict(keypoints=np.full((1, 17, 2), np.nan)), dict(bboxes=torch.tensor([[0., 0., np.inf, 1.]]))])
+def test_positions_that_are_no_numbers_are_not_scored(found):
+    """COCO's evaluation takes a NaN for a match."""
+    sample = SimpleNamespace(pred_instances=InstanceData(**found), img_path='7.jpg')
+    with pytest.raises(FloatingPointError, match='not finite on 7.jpg'):
+        TellHook(lambda *_: None).after_test_iter(None, 0, outputs=[sample])
+
+
 def drop(key):
     def change(content):
         for ann in content['annotations']:
@@ -287,8 +299,11 @@ def test_a_work_dir_stands_for_its_last_checkpoint(tool, write, network, tmp_pat
 def test_networks_of_mmpose_and_mmdet_are_entries(tool, data_root, tmp_path, config, task):
     """On photographs, with random weights."""
     torch.manual_seed(0)
-    weights = build_model(config, load_config(config)).state_dict()
-    torch.save(dict(state_dict=weights), tmp_path / 'random.pth')
+    cfg = load_config(config)
+    cfg.model.backbone.init_cfg = None
+    model = build_model(config, cfg)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'random.pth')
     board = dict(
         datasets=[dict(name='COCO', tasks=['keypoints', 'segm'], dataset=dict(
             data_root=str(data_root / 'mm-samples/coco'), ann_file='test_coco.json',
