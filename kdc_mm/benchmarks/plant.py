@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.models.roi_heads import StandardRoIHead
 from mmpose.models.heads import AssociativeEmbeddingHead, CIDHead, DEKRHead, RTMOHead
 from torch import Tensor, nn
@@ -126,28 +127,29 @@ def _kdc(model: nn.Module, head: FieldHead, crowds: Sequence[Crowd], device: str
 
 def _associative_embedding(model: nn.Module, head: AssociativeEmbeddingHead,
                            crowds: Sequence[Crowd], device: str):
-    """Heatmaps by the codec, tags by the nearest person, both at the size of the output.
+    """Heatmaps by the codec and tags by the nearest person, at the size that the config decodes.
 
-    MMPose's head enlarges the maps to the input in its flip test only, and without one it takes
-    features as a list and not as the tuple that a backbone gives. So here it decodes maps of the
-    network's own size, which is quicker than as published.
+    Where that is the input's (``restore_heatmap_size``), MMPose enlarges the maps in its flip test
+    only, and without one it takes features as a list and not as the tuple that a backbone gives.
+    So both are done here; the enlarging itself takes no time.
     """
     codec = head.decoder
 
     def perfect(output: Tuple[Tensor, Tensor], *_) -> Tuple[Tensor, Tensor]:
         heatmaps, tags = output
+        decoded_size = codec.heatmap_size, codec.scale_factor
         size = np.array(heatmaps.shape[:1:-1])
-        published = codec.heatmap_size, codec.scale_factor
-        # the published decoder has the size of the maps that the flip test enlarges
         codec.heatmap_size, codec.scale_factor = tuple(size), np.array(codec.input_size) / size
         encoded = [codec.encode(crowd.keypoints, crowd.visible)['heatmaps'] for crowd in crowds]
-        codec.heatmap_size, codec.scale_factor = published
+        codec.heatmap_size, codec.scale_factor = decoded_size
         stride = codec.input_size[0] / size[0]
         own = [perfect_tags(crowd, heatmaps.shape[1:], stride) for crowd in crowds]
         repeats = tags.shape[1] // heatmaps.shape[1]
         # MMPose's refinement divides by a channel's largest value, which in a network's is not 0
-        return (torch.as_tensor(np.maximum(encoded, 1e-6), device=device),
-                torch.as_tensor(np.stack(own), device=device).repeat(1, repeats, 1, 1))
+        maps = (torch.as_tensor(np.maximum(encoded, 1e-6)),
+                torch.as_tensor(np.stack(own)).repeat(1, repeats, 1, 1))
+        return tuple(F.interpolate(one, codec.heatmap_size[::-1], mode='bilinear').to(device)
+                     for one in maps)
 
     yield model, 'extract_feat', lambda feats, *_: list(feats)
     yield head, 'forward', _once(perfect)

@@ -92,7 +92,7 @@ def test_the_decoders_of_others_find_the_planted_people(name):
         assert found.labels.tolist() == [0, 0] and found.masks.shape == (2, 480, 640)
     else:
         assert len(found.keypoints) == 2
-    if name in ('dekr', 'cid'):
+    if name in ('ae', 'dekr', 'cid'):
         truth = crowd.keypoints * 5  # 640 pixels in 128
         visible = crowd.visible > 0
         for pose, own in zip(truth - (0, 80), visible):
