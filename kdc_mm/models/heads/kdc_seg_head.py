@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ...codecs.fields import build_mask_fields, cell_positions, upsample_to_input
 from ...codecs.owner_maps import IGNORED, NOBODY
 from ..losses.instance_losses import instance_means
+from ..losses.normalise import mean_count
 from .field_head import FieldHead, Fields, conv_stack, owner_maps_of, resize_map
 
 CENTROID_KINDS = ('static', 'dynamic')
@@ -148,9 +149,11 @@ class KDCSegHead(FieldHead):
                     terms[name].append(value)
         # without masks the fields still belong to the graph, which distributed training needs
         nothing = fields['mask_centroids'].sum() * 0 + fields['log_bandwidth'].sum() * 0
+        with_masks = fields['semantic'].new_tensor(len(terms['loss_instance']))
+        images = mean_count(with_masks)
         return dict(
             loss_semantic=loss_semantic,
-            **{name: sum(values, nothing) / max(len(values), 1) for name, values in terms.items()})
+            **{name: sum(values, nothing) / images for name, values in terms.items()})
 
     def _instance_losses(self, offset: Tensor, log_bandwidth: Tensor,
                          owner: Tensor) -> Dict[str, Tensor]:

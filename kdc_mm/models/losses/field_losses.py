@@ -1,9 +1,12 @@
 """Losses of PoseNet's fields (paper, 3.1 and 3.2)."""
 from typing import Optional
 
+import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
+
+from .normalise import mean_count
 
 
 @MODELS.register_module()
@@ -31,7 +34,7 @@ class KeypointDiskLoss(nn.Module):
             Tensor: scalar; 0 if every pixel is ignored.
         """
         loss = F.binary_cross_entropy_with_logits(logits, target, weight, reduction='sum')
-        return self.loss_weight * loss / weight.sum().clamp(min=1)
+        return self.loss_weight * loss / mean_count(weight.sum())
 
 
 class _MaskedL1Loss(nn.Module):
@@ -62,8 +65,8 @@ class _MaskedL1Loss(nn.Module):
         """
         error = (vectors - target).abs().sum(-1) / self.unit_px
         if weight is None:
-            return self.loss_weight * error.sum() / max(error.numel(), 1)
-        return self.loss_weight * (error * weight).sum() / weight.sum().clamp(min=1)
+            weight = torch.ones_like(error)
+        return self.loss_weight * (error * weight).sum() / mean_count(weight.sum())
 
 
 @MODELS.register_module()
