@@ -50,7 +50,7 @@ def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Di
     _add_torso(shapes, torso, skeleton, build, clothing)
     _add_arms(shapes, skeleton, build, clothing)
     _add_head(shapes, skeleton, build, clothing)
-    index, vertices, colours = shapes.outlines(light, np.digitize(camera.scale, [200, 450]) + 2)
+    index, vertices, colours = shapes.outlines(light, np.digitize(camera.scale, [300, 450]) + 2)
 
     ranks = _paint_order(skeleton)
     figure, shape, level = index.T

@@ -22,6 +22,8 @@ MIN_VISIBLE_SHARE = 0.18
 MIN_VISIBLE_AREA = 70
 _SUPERSAMPLE = 2
 _ATTEMPTS = 12
+# Places that are tried for a person, and how many of them are next to others.
+_TRIALS, _NEAR = 60, 40
 
 
 @dataclass(frozen=True)
@@ -146,15 +148,16 @@ def _place(rng, preset: Preset, figures: Figures, stature: np.ndarray, size: int
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     places = np.zeros((len(boxes), 2), dtype=int)
     for n, box in enumerate(boxes):
-        x = rng.uniform(-0.15 * width[n], side - 0.85 * width[n], 96)
-        feet = side * (0.52 + 0.5 * stature[n] / side) + rng.normal(0, 0.09 * side, 96)
+        x = rng.uniform(-0.15 * width[n], side - 0.85 * width[n], _TRIALS)
+        feet = side * (0.52 + 0.5 * stature[n] / side) + rng.normal(0, 0.09 * side, _TRIALS)
         feet = np.clip(feet, min(height[n], side), side + 0.12 * height[n])
         y = feet - height[n]
         if n and preset.crowding:
-            near = rng.integers(0, n, 64)
-            x[:64] = boxes[near, 0] + width[near] * rng.uniform(-0.7, 1.2, 64) - 0.2 * width[n]
-            x[:64] = np.clip(x[:64], -0.2 * width[n], side - 0.8 * width[n])
-            y[:64] = boxes[near, 3] - height[n] + rng.normal(0, 0.07, 64) * height[n]
+            near = rng.integers(0, n, _NEAR)
+            x[:_NEAR] = boxes[near, 0] + width[near] * rng.uniform(
+                -0.7, 1.2, _NEAR) - 0.2 * width[n]
+            x[:_NEAR] = np.clip(x[:_NEAR], -0.2 * width[n], side - 0.8 * width[n])
+            y[:_NEAR] = boxes[near, 3] - height[n] + rng.normal(0, 0.07, _NEAR) * height[n]
         trial = np.stack([x, y, x + width[n], y + height[n]], axis=1)
         best = 0
         if n:
