@@ -124,7 +124,9 @@ class PersonRowsMixin:
         for _ in range(self.max_refetch + 1):
             try:
                 return super().prepare_data(idx)
-            except OSError as error:
+            except Exception as error:
+                if not _is_of_reading(error):
+                    raise
                 self._num_skipped += 1
                 reason = error
                 print_log(
@@ -135,3 +137,9 @@ class PersonRowsMixin:
         raise RuntimeError(
             f'{self.max_refetch + 1} training images in a row could not be read, the last one: '
             f'{reason} Images are looked for in {self.data_prefix["img"]!r}.\n{self.DOWNLOAD}')
+
+
+def _is_of_reading(error: Exception) -> bool:
+    """Whether an image could not be read: Pillow raises ``OSError``; with OpenCV other errors come,
+    which MMPose's ``LoadImage`` marks."""
+    return isinstance(error, OSError) or 'occurs when loading' in str(error)

@@ -165,6 +165,32 @@ def test_training_goes_on_without_an_image_that_cannot_be_read(broken_files, war
     assert '1.png' in warning
 
 
+@pytest.mark.parametrize('broken_files', ['missing', 'empty', 'not an image'], indirect=True)
+def test_opencv_cannot_stop_training_either(broken_files, warnings_of):
+    """It fills truncated images with grey, and reports the others in errors of its own."""
+    np.random.seed(0)
+    load = dict(type='LoadImage', imdecode_backend='cv2')
+    dataset = KDCCocoDataset(**broken_files, pipeline=[load, keep_image_id])
+    assert dataset[0] in range(2, 9)
+    assert dataset.num_skipped == 1
+    assert '1.png' in warnings_of()[-1]
+    evaluated = KDCCocoDataset(**broken_files, pipeline=[load], test_mode=True)
+    with pytest.raises(Exception, match=r'1\.png'):
+        evaluated[0]
+
+
+def test_an_error_of_the_pipeline_is_no_unreadable_image(write_coco):
+    files = write_coco([(grey_image(), [person(1, 1, 20, 20)])] * 2)
+
+    def fail(results):
+        raise AssertionError('of the pipeline')
+
+    dataset = KDCCocoDataset(**files, pipeline=[LOAD, fail])
+    with pytest.raises(AssertionError, match='of the pipeline'):
+        dataset[0]
+    assert dataset.num_skipped == 0
+
+
 def test_evaluation_stops_at_an_image_that_cannot_be_read(broken_files):
     dataset = KDCCocoDataset(**broken_files, pipeline=[LOAD], test_mode=True)
     with pytest.raises(OSError, match=r'1\.png'):
