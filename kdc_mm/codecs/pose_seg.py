@@ -160,7 +160,7 @@ class PoseSeg(BaseKeypointCodec):
         self.mask_threshold = mask_threshold
         self.vote_radius = vote_radius or max(radius / 2, 2 * heatmap_stride)
         self.merge_radius = merge_radius or (None if use_key_centroid else 2. * heatmap_stride)
-        self.echo_radius = max(0.75 * radius, self.vote_radius)
+        self.echo_radius = max(0.75 * radius, self.vote_radius, self.merge_radius or 0)
         self.tolerance = GroupingTolerance(**(tolerance or {}))
         self.join_fragments = join_fragments
         self.ghost_threshold = ghost_threshold
@@ -168,6 +168,8 @@ class PoseSeg(BaseKeypointCodec):
         self.max_votes = max_votes
         self.max_persons = max_persons
         self._outgoing = self.skeleton.outgoing
+        self._full_weight = full_disk_weight(
+            radius, self.vote_radius, heatmap_stride) if use_key_centroid else 1.
 
     @property
     def heatmap_size(self) -> Tuple[int, int]:
@@ -267,15 +269,11 @@ class PoseSeg(BaseKeypointCodec):
 
     def merge(self, votes: Votes) -> Keypoints:
         """Merge the votes of one image into keypoints."""
-        full_weight = full_disk_weight(
-            self.radius, self.vote_radius,
-            self.heatmap_stride) if self.use_key_centroid else 1.
         merge_radius = self.merge_radius or float(
             np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), _LEAST_CELLS * self.heatmap_stride,
                     self.vote_radius))
-        found = merge_votes(votes, self.skeleton.num_keypoints, merge_radius,
-                            max(self.echo_radius, merge_radius), full_weight,
-                            self.keypoint_threshold)
+        found = merge_votes(votes, self.skeleton.num_keypoints, merge_radius, self.echo_radius,
+                            self._full_weight, self.keypoint_threshold)
         return strongest_of_each_kind(found, self.max_persons)
 
     def group(self, votes: Votes) -> Poses:
