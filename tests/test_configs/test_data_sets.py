@@ -162,6 +162,11 @@ def evaluate_directly(coco, rows, evaluation):
     return found.stats
 
 
+def assert_same_figures(logged, names, direct):
+    for name, value in zip(names, direct):
+        assert logged[name] == pytest.approx(value, abs=1e-6), name
+
+
 def parity_case(data_root, config, sample):
     """The config's validation metrics, its data set and predictions on the samples."""
     cfg = Config.fromfile(f'configs/{config}')
@@ -187,8 +192,7 @@ def test_keypoint_figures_are_those_of_pycocotools_on_the_dumped_results(
         COCO(metrics[0].ann_file), rows, lambda *args: COCOeval(*args, 'keypoints'))
     names = ['AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)',
              'AR (L)']
-    for name, value in zip(names, direct):
-        assert logged[name] == pytest.approx(value, abs=1e-6), name
+    assert_same_figures(logged, names, direct)
 
 
 def test_crowdpose_figures_are_those_of_xtcocotools_on_the_dumped_results(data_root, tmp_path):
@@ -200,8 +204,7 @@ def test_crowdpose_figures_are_those_of_xtcocotools_on_the_dumped_results(data_r
         CrowdCOCO(metric.ann_file), rows, lambda *args: CrowdCOCOeval(
             *args, 'keypoints_crowd', dataset.metainfo['sigmas'], use_area=False))
     names = ['AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75', 'AP(E)', 'AP(M)', 'AP(H)']
-    for name, value in zip(names, direct):
-        assert logged[name] == pytest.approx(value, abs=1e-6), name
+    assert_same_figures(logged, names, direct)
 
 
 @pytest.mark.parametrize('config, sample', [('kdc_rn152_coco.py', 'coco'),
@@ -224,5 +227,4 @@ def test_mask_figures_are_those_of_pycocotools_on_the_dumped_results(
 
     direct = evaluate_directly(COCO(metrics[1].ann_file), rows, evaluation)
     names = ['segm_mAP', 'segm_mAP_50', 'segm_mAP_75', 'segm_mAP_s', 'segm_mAP_m', 'segm_mAP_l']
-    for name, value in zip(names, direct):
-        assert logged[name] == pytest.approx(value, abs=1e-6), name
+    assert_same_figures(logged, names, direct)
