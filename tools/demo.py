@@ -26,9 +26,9 @@ from rich.table import Table  # noqa: E402
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file
 
-from kdc_mm.datasets.synth_crowd import make_synth_crowd  # noqa: E402
-from kdc_mm.datasets.synth_crowd.make import MANIFEST, RENDERER_VERSION  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint, cpu_has_bfloat16  # noqa: E402
+from kdc_mm.synth_crowd import make_synth_crowd  # noqa: E402
+from kdc_mm.synth_crowd.make import MANIFEST, RENDERER_VERSION  # noqa: E402
 from kdc_mm.visualization import picture_grid, plot_curves  # noqa: E402
 from kdc_mm.visualization.rows import (  # noqa: E402
     TITLES,

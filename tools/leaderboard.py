@@ -21,17 +21,17 @@ from mmengine.utils import ProgressBar
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
 
 import kdc_mm  # noqa: E402, F401
-from kdc_mm.benchmarks.board import Board, BoardDataset, BoardError, read_board  # noqa: E402
-from kdc_mm.benchmarks.evaluate import (  # noqa: E402
+from kdc_mm.benchmarks.board.board import Board, BoardDataset, BoardError, read_board  # noqa: E402
+from kdc_mm.benchmarks.board.evaluate import (  # noqa: E402
     Candidate,
     check_datasets,
     evaluate,
     fingerprint,
     speed_fingerprint,
 )
-from kdc_mm.benchmarks.named_configs import ConfigError  # noqa: E402
-from kdc_mm.benchmarks.report import Row, write_reports  # noqa: E402
-from kdc_mm.benchmarks.speed import (  # noqa: E402
+from kdc_mm.benchmarks.board.report import Row, write_reports  # noqa: E402
+from kdc_mm.benchmarks.network.named_configs import ConfigError  # noqa: E402
+from kdc_mm.benchmarks.network.speed import (  # noqa: E402
     Contestant,
     flushed_denormals,
     measure_against_persons,

@@ -1,34 +1,16 @@
 """Cluster: mask pixels gather around the persons' dynamic centroids (paper, 3.3)."""
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 import numba
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .group import Poses
+from .people import ImageFrame, Masks, Poses
 
 #: Tries to find a person without keypoints: what bounds the time on maps that mean nothing.
 _MOST_STARTS = 500
 #: Support of a person's second choice of a centroid, against its first.
 _LEAST_SUPPORT = 0.05
-
-
-class ImageFrame(NamedTuple):
-    """Where the original image lies in the network's input: input = scale · image + offset.
-
-    ``size`` [w, h] of the original image, ``scale`` (x, y), ``offset`` (x, y) in input pixels.
-    """
-    size: Tuple[int, int]
-    scale: Tuple[float, float]
-    offset: Tuple[float, float]
-
-    @classmethod
-    def from_metainfo(cls, metainfo: dict) -> 'ImageFrame':
-        """The inverse of the estimator's mapping from input to image space."""
-        scale = np.asarray(metainfo['input_size']) / metainfo['input_scale']
-        corner = metainfo['input_center'] - 0.5 * metainfo['input_scale']
-        height, width = metainfo['ori_shape'][:2]
-        return cls((width, height), tuple(scale.tolist()), tuple((-corner * scale).tolist()))
 
 
 class MaskMaps(NamedTuple):
@@ -41,12 +23,6 @@ class MaskMaps(NamedTuple):
     offset: np.ndarray
     log_bandwidth: np.ndarray
     stride: int
-
-
-class Masks(NamedTuple):
-    """``rles`` n COCO RLE dicts, ``scores`` (n,) mean probability of person within each mask."""
-    rles: List[Dict]
-    scores: np.ndarray
 
 
 def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float,

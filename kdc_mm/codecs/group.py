@@ -5,6 +5,7 @@ import numba
 import numpy as np
 
 from .merge import Keypoints
+from .people import Poses
 
 
 class GroupingTolerance(NamedTuple):
@@ -18,17 +19,6 @@ class GroupingTolerance(NamedTuple):
     centroid_px: float = 6.
     centroid_relative: float = 0.3
     limit: float = 2.5
-
-
-class Poses(NamedTuple):
-    """n persons, strongest first.
-
-    ``keypoints`` (n, K, 2) input pixels, ``scores`` (n, K), ``detected`` (n, K) bool: false where
-    the position is the graph's prediction and not a keypoint of its own.
-    """
-    keypoints: np.ndarray
-    scores: np.ndarray
-    detected: np.ndarray
 
 
 def group_keypoints(found: Keypoints, num_keypoints: int, edges: np.ndarray, outgoing: np.ndarray,

@@ -1,5 +1,5 @@
 """The PoseSeg codec: encode → vote → group → cluster, top to bottom."""
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -8,18 +8,17 @@ from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
 from .cluster import (
-    ImageFrame,
     MaskMaps,
-    Masks,
     absorb_fragments,
     cluster_masks,
     dynamic_centroids,
     leftover_centroids,
 )
-from .gaussian import smooth_channels
-from .group import GroupingTolerance, Poses, group_keypoints, suppress_ghosts
+from .gaussians import smooth_channels
+from .group import GroupingTolerance, group_keypoints, suppress_ghosts
 from .merge import Keypoints, full_disk_weight, merge_votes, strongest_of_each_kind, vote_scatter
 from .owner_maps import IGNORED, MAX_PERSONS, NOBODY, keypoint_owner_map
+from .people import ImageFrame, People, Poses
 from .skeleton import build_skeleton
 from .vote import Votes, collect_votes
 
@@ -34,19 +33,6 @@ _LEAST_CELLS = 0.75
 
 #: A fragment of a pose scores less than this share of the person that it belongs to.
 _FRAGMENT_SHARE = 0.7
-
-
-class People(NamedTuple):
-    """What is decoded from one image: n ``poses`` and their ``scores`` (n,), and if the maps had a
-    segmentation part and the image's frame was given, their ``masks`` and ``mask_scores`` (n,).
-
-    A person without a visible keypoint has a mask, and all its keypoints in the mask's middle with
-    score 0.
-    """
-    poses: Poses
-    scores: np.ndarray
-    masks: Optional[Masks] = None
-    mask_scores: Optional[np.ndarray] = None
 
 
 @KEYPOINT_CODECS.register_module()
@@ -67,7 +53,7 @@ class PoseSeg(BaseKeypointCodec):
         - keypoint_table (np.ndarray): (N, K, 3) float32: x, y in input pixels, labelled
 
     The float fields that a network learns are built from these on its device, see
-    :mod:`kdc_mm.codecs.fields`.
+    :mod:`kdc_mm.codecs.targets`.
 
     Args:
         input_size (tuple[int, int]): Input size [W, H]. At sizes s·n + 1 maps and input align.

@@ -12,8 +12,8 @@ import torch
 from mmengine.structures import PixelData
 from mmpose.structures import PoseDataSample
 
-from kdc_mm.codecs.fields import build_pose_fields
 from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
+from kdc_mm.codecs.targets import build_pose_fields
 
 from .draw import (
     Color,

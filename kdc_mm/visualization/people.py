@@ -1,4 +1,4 @@
-"""People and fields of a data sample, as the drawing functions take them."""
+"""DrawnPeople and fields of a data sample, as the drawing functions take them."""
 from typing import List, NamedTuple, Optional, Sequence
 
 import cv2
@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from .draw import Color, decode_masks, map_to_image, person_colors
 
 
-class People(NamedTuple):
+class DrawnPeople(NamedTuple):
     """n people of one image."""
     keypoints: np.ndarray
     """(n, K, 2), x and y in pixels."""
@@ -23,8 +23,8 @@ class People(NamedTuple):
     """(n, 4), x1 y1 x2 y2 in pixels."""
 
 
-def predicted_people(data_sample: PoseDataSample, mask_thr: float = 0.3) -> People:
-    """People of ``pred_instances``, in pixels of the original image.
+def predicted_people(data_sample: PoseDataSample, mask_thr: float = 0.3) -> DrawnPeople:
+    """DrawnPeople of ``pred_instances``, in pixels of the original image.
 
     Those whose ``mask_scores`` lie below ``mask_thr`` are left out, if there are such scores: a
     head lists fragments and doubtful people too, for the metrics to rank.
@@ -35,8 +35,8 @@ def predicted_people(data_sample: PoseDataSample, mask_thr: float = 0.3) -> Peop
     return _people_of_instances(instances, data_sample.metainfo.get('ori_shape'))
 
 
-def annotated_people(data_sample: PoseDataSample) -> People:
-    """People of the ground truth, in pixels of the original image.
+def annotated_people(data_sample: PoseDataSample) -> DrawnPeople:
+    """DrawnPeople of the ground truth, in pixels of the original image.
 
     The raw annotations are preferred, since they hold the masks; ``gt_instances`` serve a sample
     without them.
@@ -46,8 +46,8 @@ def annotated_people(data_sample: PoseDataSample) -> People:
     return _people_of_instances(data_sample.gt_instances, data_sample.metainfo.get('ori_shape'))
 
 
-def people_of_annotations(annotations: Sequence[dict], image_shape) -> People:
-    """People of COCO annotations; crowds are left out.
+def people_of_annotations(annotations: Sequence[dict], image_shape) -> DrawnPeople:
+    """DrawnPeople of COCO annotations; crowds are left out.
 
     Args:
         annotations (Sequence[dict]): of one image.
@@ -63,10 +63,10 @@ def people_of_annotations(annotations: Sequence[dict], image_shape) -> People:
     masks = None
     if any(segmentation is not None for segmentation in segmentations):
         masks = decode_masks(segmentations, image_shape)
-    return People(table[..., :2], np.minimum(table[..., 2], 1), masks, boxes)
+    return DrawnPeople(table[..., :2], np.minimum(table[..., 2], 1), masks, boxes)
 
 
-def people_in_input(data_sample: PoseDataSample) -> People:
+def people_in_input(data_sample: PoseDataSample) -> DrawnPeople:
     """The ground truth in pixels of the network input.
 
     A training sample has been encoded, and shows its people as the codec was given them. The test
@@ -76,7 +76,7 @@ def people_in_input(data_sample: PoseDataSample) -> People:
         table = to_numpy(data_sample.gt_instance_labels.keypoint_table)
         owner = to_numpy(data_sample.gt_fields.owner_maps[1])[0]
         masks = np.stack([owner == j + 1 for j in range(len(table))]) if len(table) else None
-        return People(table[..., :2], table[..., 2], masks, _boxes_of_keypoints(table[..., :2]))
+        return DrawnPeople(table[..., :2], table[..., 2], masks, _boxes_of_keypoints(table[..., :2]))
 
     size = data_sample.input_size
     people = annotated_people(data_sample)
@@ -86,10 +86,10 @@ def people_in_input(data_sample: PoseDataSample) -> People:
     masks = None
     if people.masks is not None:
         masks = np.stack([cv2.warpAffine(np.uint8(mask), to_input, size) for mask in people.masks])
-    return People(keypoints, people.scores, masks, _boxes_of_keypoints(keypoints))
+    return DrawnPeople(keypoints, people.scores, masks, _boxes_of_keypoints(keypoints))
 
 
-def matching_colors(people: People, reference: People) -> List[Color]:
+def matching_colors(people: DrawnPeople, reference: DrawnPeople) -> List[Color]:
     """Colours for ``people`` by which each one looks like the same person of ``reference``.
 
     Pairs are the assignment of most box IoU in total; who has no partner gets a colour of nobody
@@ -111,7 +111,7 @@ def to_numpy(values) -> np.ndarray:
     return values.detach().cpu().numpy() if torch.is_tensor(values) else np.asarray(values)
 
 
-def _people_of_instances(instances: InstanceData, image_shape) -> People:
+def _people_of_instances(instances: InstanceData, image_shape) -> DrawnPeople:
     keypoints = to_numpy(instances.keypoints)
     scores = instances.get('keypoint_scores', instances.get('keypoints_visible'))
     scores = np.ones(keypoints.shape[:2]) if scores is None else to_numpy(scores)
@@ -119,7 +119,7 @@ def _people_of_instances(instances: InstanceData, image_shape) -> People:
     if masks is not None:
         masks = decode_masks(masks, image_shape)
     boxes = to_numpy(instances.bboxes) if 'bboxes' in instances else _boxes_of_keypoints(keypoints)
-    return People(keypoints, scores, masks, boxes)
+    return DrawnPeople(keypoints, scores, masks, boxes)
 
 
 def _boxes_of_keypoints(keypoints: np.ndarray) -> np.ndarray:

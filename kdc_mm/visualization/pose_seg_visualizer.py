@@ -10,7 +10,7 @@ from mmpose.visualization import PoseLocalVisualizer
 
 from .draw import Color, add_label, draw_boxes, draw_people, person_colors, stack_panels, zoom_for
 from .fields import field_panels
-from .people import People, annotated_people, matching_colors, predicted_people
+from .people import DrawnPeople, annotated_people, matching_colors, predicted_people
 
 
 @VISUALIZERS.register_module()
@@ -114,7 +114,7 @@ class PoseSegVisualizer(PoseLocalVisualizer):
             self.add_image(name, picture, step)
         return self.get_image()
 
-    def _draw(self, image: np.ndarray, people: People, colors: List[Color], zoom: float,
+    def _draw(self, image: np.ndarray, people: DrawnPeople, colors: List[Color], zoom: float,
               kpt_thr: float, draw_bbox: bool) -> np.ndarray:
         picture = draw_people(image, people.keypoints, people.scores, people.masks,
                               self.dataset_meta['skeleton_links'], kpt_thr, colors, zoom)

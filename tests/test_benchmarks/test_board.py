@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kdc_mm.benchmarks.board import BoardError, read_board
-from kdc_mm.benchmarks.named_configs import find_config
+from kdc_mm.benchmarks.board.board import BoardError, read_board
+from kdc_mm.benchmarks.network.named_configs import find_config
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = sorted(ROOT.glob('configs/boards/*.yml'))

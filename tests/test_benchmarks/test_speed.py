@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from kdc_mm.benchmarks.named_configs import ConfigError, find_config, load_config
-from kdc_mm.benchmarks.plant import COCO_NAMES, patched, with_keypoints
-from kdc_mm.benchmarks.speed import (
+from kdc_mm.benchmarks.codec.random_crowds import make_crowd
+from kdc_mm.benchmarks.network.known_people import COCO_NAMES, patched, with_keypoints
+from kdc_mm.benchmarks.network.named_configs import ConfigError, find_config, load_config
+from kdc_mm.benchmarks.network.speed import (
     Contestant,
     ForwardClock,
     Times,
@@ -21,7 +22,6 @@ from kdc_mm.benchmarks.speed import (
     take_turns,
     warm_up,
 )
-from kdc_mm.evaluation.random_crowds import make_crowd
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / 'configs/demo/kdc_rn18_synthcrowd.py')

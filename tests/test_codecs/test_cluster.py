@@ -6,14 +6,13 @@ from mmpose.datasets.transforms import BottomupResize
 from pycocotools import mask as coco_mask
 
 from kdc_mm.codecs.cluster import (
-    ImageFrame,
     MaskMaps,
     absorb_fragments,
     cluster_masks,
     dynamic_centroids,
     leftover_centroids,
 )
-from kdc_mm.codecs.group import Poses
+from kdc_mm.codecs.people import ImageFrame, Poses
 
 
 def interpolate(field, x, y):

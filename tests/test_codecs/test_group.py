@@ -4,12 +4,12 @@ import pytest
 
 from kdc_mm.codecs.group import (
     GroupingTolerance,
-    Poses,
     group_keypoints,
     limb_connections,
     suppress_ghosts,
 )
 from kdc_mm.codecs.merge import Keypoints
+from kdc_mm.codecs.people import Poses
 from kdc_mm.codecs.skeleton import build_skeleton
 
 from .people import random_people

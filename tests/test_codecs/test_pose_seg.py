@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from mmpose.registry import KEYPOINT_CODECS
 from pycocotools import mask as coco_mask
 
+from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.cluster import ImageFrame
-from kdc_mm.codecs.perfect_maps import perfect_maps
+from kdc_mm.codecs.people import ImageFrame
 
 from .people import STANDING, Scene, decode_perfect, is_ambiguous, random_people, support
 

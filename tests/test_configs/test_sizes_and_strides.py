@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
+from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.perfect_maps import perfect_maps
 from tests.test_codecs.people import STANDING
 
 from .small import change_codec, run, small_config, use_data

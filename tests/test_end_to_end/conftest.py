@@ -1,6 +1,6 @@
 import pytest
 
-from kdc_mm.datasets.synth_crowd import make_synth_crowd
+from kdc_mm.synth_crowd import make_synth_crowd
 
 
 @pytest.fixture(scope='session')

@@ -14,7 +14,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from kdc_mm.benchmarks.named_configs import build_model
+from kdc_mm.benchmarks.network.named_configs import build_model
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu
 
 from ..conftest import person

@@ -6,7 +6,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import BaseDataElement
 from mmpose.registry import MODELS
 
-from kdc_mm.codecs.perfect_maps import perfect_maps
+from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from tests.test_codecs.people import Scene
 
 from .samples import codec_config, outlines, pack, pack_two_people, two_people

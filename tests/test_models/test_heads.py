@@ -6,8 +6,8 @@ from mmengine.structures import PixelData
 from mmpose.registry import MODELS
 from pycocotools import mask as coco_mask
 
+from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.perfect_maps import perfect_maps
 from kdc_mm.models.heads.field_head import merge_flipped
 from tests.test_codecs.people import Scene
 

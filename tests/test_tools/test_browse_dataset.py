@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from kdc_mm.datasets.synth_crowd import make_synth_crowd
+from kdc_mm.synth_crowd import make_synth_crowd
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from mmengine import Config
 
-from kdc_mm.codecs.cluster import ImageFrame
-from kdc_mm.evaluation.bottomup_codecs import AECodec, Crowd, SPRCodec
-from kdc_mm.evaluation.ceiling import crowd_in_input, evaluate_keypoints
-from kdc_mm.evaluation.map_noise import MapNoise
-from kdc_mm.evaluation.random_crowds import STANDING, draw_masks, make_crowd
+from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, Crowd, SPRCodec
+from kdc_mm.benchmarks.codec.ceiling import crowd_in_input, evaluate_keypoints
+from kdc_mm.benchmarks.codec.map_noise import MapNoise
+from kdc_mm.benchmarks.codec.random_crowds import STANDING, draw_masks, make_crowd
+from kdc_mm.codecs.people import ImageFrame
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/kdc_rn152_coco.py')

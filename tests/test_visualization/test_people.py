@@ -4,7 +4,7 @@ from mmpose.structures import PoseDataSample
 
 from kdc_mm.visualization.draw import person_colors
 from kdc_mm.visualization.people import (
-    People,
+    DrawnPeople,
     annotated_people,
     matching_colors,
     people_of_annotations,
@@ -23,7 +23,7 @@ def annotation(**fields):
 def people(boxes):
     n = len(boxes)
     boxes = np.array(boxes, float).reshape(n, 4)
-    return People(np.zeros((n, 17, 2)), np.zeros((n, 17)), None, boxes)
+    return DrawnPeople(np.zeros((n, 17, 2)), np.zeros((n, 17)), None, boxes)
 
 
 def test_crowds_are_left_out():

@@ -24,13 +24,13 @@ from mmpose.registry import KEYPOINT_CODECS
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the kdc_mm beside this file
 
-from kdc_mm.evaluation.bottomup_codecs import (  # noqa: E402
+from kdc_mm.benchmarks.codec.bottomup_codecs import (  # noqa: E402
     AECodec,
     Crowd,
     PoseSegCodec,
     SPRCodec,
 )
-from kdc_mm.evaluation.random_crowds import make_crowd  # noqa: E402
+from kdc_mm.benchmarks.codec.random_crowds import make_crowd  # noqa: E402
 
 PERSONS = (1, 5, 10, 20, 50, 100)
 

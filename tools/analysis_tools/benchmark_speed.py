@@ -20,8 +20,8 @@ from mmengine.utils import ProgressBar
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
 import kdc_mm  # noqa: E402, F401
-from kdc_mm.benchmarks.named_configs import ConfigError, load_config  # noqa: E402
-from kdc_mm.benchmarks.speed import (  # noqa: E402
+from kdc_mm.benchmarks.network.named_configs import ConfigError, load_config  # noqa: E402
+from kdc_mm.benchmarks.network.speed import (  # noqa: E402
     PERSONS,
     Contestant,
     flushed_denormals,

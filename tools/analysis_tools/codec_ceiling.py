@@ -6,10 +6,10 @@ network would give, decoded and evaluated with the benchmark's own metric. Pictu
 `--compare` does the same with MMPose's codecs on the same images at their own input size (512x512,
 the image fitted in as a whole, as for PoseSeg): SPR with the settings and the NMS of DEKR, and
 AssociativeEmbedding with perfect tags, at the settings that suit it best
-(kdc_mm/evaluation/bottomup_codecs.py says which).
+(kdc_mm/benchmarks/codec/bottomup_codecs.py says which).
 
 `--noise PX` spoils the maps of every codec in the same way, with the same seed, the same at each
-run; pixels are those of the codec's input. kdc_mm/evaluation/map_noise.py gives the formulas.
+run; pixels are those of the codec's input. kdc_mm/benchmarks/codec/map_noise.py gives the formulas.
   - every vector of every cell misses by a Gaussian of PX pixels (SPR: displacements; PoseSeg:
     KeyCentroids, limbs, person centroids, MaskCentroids)
   - heatmaps are multiplied by exp(PX/4 * g), g a smooth Gaussian field (correlation length 16 px),
@@ -32,8 +32,8 @@ from mmpose.registry import DATASETS, KEYPOINT_CODECS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
-from kdc_mm.evaluation.bottomup_codecs import AECodec, PoseSegCodec, SPRCodec  # noqa: E402
-from kdc_mm.evaluation.ceiling import evaluate_keypoints, evaluate_masks, measure_codecs  # noqa: E402
+from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, PoseSegCodec, SPRCodec  # noqa: E402
+from kdc_mm.benchmarks.codec.ceiling import evaluate_keypoints, evaluate_masks, measure_codecs  # noqa: E402
 
 
 def parse_args():

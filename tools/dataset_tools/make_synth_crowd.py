@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from kdc_mm.datasets.synth_crowd import PRESETS, make_synth_crowd
+from kdc_mm.synth_crowd import PRESETS, make_synth_crowd
 
 
 def parse_args():

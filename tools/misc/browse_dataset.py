@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 from kdc_mm.visualization.draw import add_label, draw_people, person_colors, stack_panels, zoom_for  # noqa: E402
 from kdc_mm.visualization.fields import target_panels  # noqa: E402
-from kdc_mm.visualization.people import People, people_in_input, people_of_annotations  # noqa: E402
+from kdc_mm.visualization.people import DrawnPeople, people_in_input, people_of_annotations  # noqa: E402
 
 
 def parse_args():
@@ -76,7 +76,7 @@ def encoded_targets(data_sample: PoseDataSample) -> dict:
         keypoint_table=data_sample.gt_instance_labels.keypoint_table.numpy())
 
 
-def draw_item(image: np.ndarray, people: People, links: list,
+def draw_item(image: np.ndarray, people: DrawnPeople, links: list,
               targets: Optional[dict] = None) -> np.ndarray:
     """Picture of the people, with panels of the ``targets`` if there are any."""
     colors = person_colors(len(people.keypoints))

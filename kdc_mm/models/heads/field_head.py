@@ -11,8 +11,8 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
 from torch import Tensor, nn
 
-from ...codecs.cluster import ImageFrame
-from ...codecs.pose_seg import People, PoseSeg
+from ...codecs.people import ImageFrame, People
+from ...codecs.pose_seg import PoseSeg
 
 Fields = Dict[str, Tensor]
 

@@ -5,8 +5,8 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList
 from torch import Tensor, nn
 
-from ...codecs.fields import build_disk_cells
 from ...codecs.owner_maps import IGNORED
+from ...codecs.targets import build_disk_cells
 from .field_head import FieldHead, Fields, conv_stack, owner_maps_of, resize_map
 
 #: Share of cells that a fresh network takes for a keypoint: below the codec's threshold.

@@ -6,8 +6,8 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
 from torch import Tensor, nn
 
-from ...codecs.fields import build_mask_fields, cell_positions, upsample_to_input
 from ...codecs.owner_maps import IGNORED, NOBODY
+from ...codecs.targets import build_mask_fields, cell_positions, upsample_to_input
 from ..losses.instance_losses import instance_means
 from ..losses.normalise import mean_count
 from .field_head import FieldHead, Fields, conv_stack, owner_maps_of, resize_map

@@ -6,16 +6,16 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from kdc_mm.datasets.synth_crowd import PRESETS, make_synth_crowd
-from kdc_mm.datasets.synth_crowd import scene as scene_module
-from kdc_mm.datasets.synth_crowd.body import (
+from kdc_mm.synth_crowd import PRESETS, make_synth_crowd
+from kdc_mm.synth_crowd import scene as scene_module
+from kdc_mm.synth_crowd.body import (
     KEYPOINT_NAMES,
     pose_skeleton,
     sample_builds,
     skeleton_keypoints,
 )
-from kdc_mm.datasets.synth_crowd.pose import ANGLES, NAMES, UPRIGHT, sample_poses
-from kdc_mm.datasets.synth_crowd.scene import box_iou, crowding, render_scene
+from kdc_mm.synth_crowd.pose import ANGLES, NAMES, UPRIGHT, sample_poses
+from kdc_mm.synth_crowd.scene import box_iou, crowding, render_scene
 
 LEFT = [KEYPOINT_NAMES.index(f'left_{name}') for name in ('eye', 'ear', 'shoulder', 'hip')]
 RIGHT = [KEYPOINT_NAMES.index(f'right_{name}') for name in ('eye', 'ear', 'shoulder', 'hip')]
@@ -263,7 +263,7 @@ def test_a_folder_of_anything_else_is_never_touched(tmp_path):
 
 
 def test_an_interrupted_data_set_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
-    from kdc_mm.datasets.synth_crowd import make
+    from kdc_mm.synth_crowd import make
     arguments = dict(size=96, workers=1, progress=False)
 
     def interrupt(*args):

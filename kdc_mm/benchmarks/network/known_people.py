@@ -18,10 +18,10 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmpose.models.heads import AssociativeEmbeddingHead, CIDHead, DEKRHead, RTMOHead
 from torch import Tensor, nn
 
-from kdc_mm.evaluation.bottomup_codecs import Crowd, PoseSegCodec, perfect_tags
+from kdc_mm.benchmarks.codec.bottomup_codecs import Crowd, PoseSegCodec, perfect_tags
 from kdc_mm.models.heads.field_head import FieldHead
 
-#: Keypoints of :data:`kdc_mm.evaluation.random_crowds.STANDING`.
+#: Keypoints of :data:`kdc_mm.benchmarks.codec.random_crowds.STANDING`.
 COCO_NAMES = ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder',
               'right_shoulder', 'left_elbow', 'right_elbow', 'left_wrist', 'right_wrist',
               'left_hip', 'right_hip', 'left_knee', 'right_knee', 'left_ankle', 'right_ankle')

@@ -23,7 +23,7 @@ TASK_NAMES = dict(keypoints='keypoints', segm='masks')
 class Row(NamedTuple):
     """An entry's results.
 
-    ``measured`` like its published figures; ``speed`` a result of :mod:`kdc_mm.benchmarks.speed`;
+    ``measured`` like its published figures; ``speed`` a result of :mod:`kdc_mm.benchmarks.network.speed`;
     ``absent`` says per data set, or for 'speed', why there is no measured figure.
     """
     entry: BoardEntry

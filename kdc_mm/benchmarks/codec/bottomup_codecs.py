@@ -13,11 +13,11 @@ from mmpose.evaluation.functional import nearby_joints_nms
 from torch import Tensor
 
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.cluster import ImageFrame
-from kdc_mm.codecs.fields import labelled_centroids
-from kdc_mm.codecs.perfect_maps import perfect_maps
+from kdc_mm.codecs.people import ImageFrame
+from kdc_mm.codecs.targets import labelled_centroids
 
 from .map_noise import MapNoise
+from .perfect_maps import perfect_maps
 
 Maps = Dict[str, Tensor]
 
@@ -68,7 +68,7 @@ class PoseSegCodec:
         return perfect_maps(self.codec, encoded, crowd.image_owner, crowd.frame)
 
     def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
-        """Maps with the errors of :class:`~kdc_mm.evaluation.map_noise.MapNoise`."""
+        """Maps with the errors of :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`."""
         stride = self.codec.heatmap_stride
         spoilt = {name: field.clone() for name, field in maps.items()}
         heat = spoilt['heatmaps'][0].sigmoid()
@@ -162,7 +162,7 @@ class SPRCodec:
             displacements=torch.as_tensor(encoded['displacements']))
 
     def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
-        """Maps with the errors of :class:`~kdc_mm.evaluation.map_noise.MapNoise`."""
+        """Maps with the errors of :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`."""
         heat, vectors = maps['heatmaps'].numpy(), maps['displacements'].numpy().copy()
         heat = heat * noise.heat_gain(heat.shape, self.stride)
         labelled = crowd.visible > 0
@@ -236,7 +236,7 @@ class AECodec:
         return dict(heatmaps=torch.as_tensor(heat), tags=torch.as_tensor(tags))
 
     def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
-        """Maps with the errors of :class:`~kdc_mm.evaluation.map_noise.MapNoise`."""
+        """Maps with the errors of :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`."""
         heat, tags = maps['heatmaps'].numpy(), maps['tags'].numpy().copy()
         heat = heat * noise.heat_gain(heat.shape, self.stride)
         labelled = crowd.visible > 0

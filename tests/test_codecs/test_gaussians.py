@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdc_mm.codecs.gaussian import _smooth_on_device, gaussian_kernels, smooth_channels
+from kdc_mm.codecs.gaussians import _smooth_on_device, gaussian_kernels, smooth_channels
 
 
 def reference_smooth(field, sigma, reach=6):

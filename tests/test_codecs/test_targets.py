@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.fields import (
+from kdc_mm.codecs.targets import (
     build_disk_cells,
     build_mask_fields,
     build_pose_fields,

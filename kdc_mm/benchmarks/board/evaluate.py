@@ -15,9 +15,9 @@ from torch import nn
 
 from kdc_mm.engine import CheckpointError, check_checkpoint
 
+from ..network.named_configs import ConfigError, build_model, load_config, scope_of
+from ..network.speed import keypoint_metainfo, test_dataset
 from .board import Board, BoardDataset, BoardEntry, BoardError, SpeedSettings
-from .named_configs import ConfigError, build_model, load_config, scope_of
-from .speed import keypoint_metainfo, test_dataset
 
 #: Name of a figure in MMPose's and mmdet's metrics → name on boards.
 _NAMES = {

@@ -12,7 +12,7 @@ from mmpose.evaluation.metrics import CocoMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kdc_mm.codecs.cluster import ImageFrame
+from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.datasets import BottomupGetPersonMasks
 
 from .bottomup_codecs import Crowd, Decoded
@@ -65,8 +65,8 @@ def measure_codecs(dataset, codecs: Sequence, noise_px: float = 0.,
 
     Args:
         dataset: Data set of the plugin with an empty pipeline and annotated images only.
-        codecs (sequence): Codecs of :mod:`kdc_mm.evaluation.bottomup_codecs`.
-        noise_px (float): Errors of the maps, see :class:`~kdc_mm.evaluation.map_noise.MapNoise`;
+        codecs (sequence): Codecs of :mod:`kdc_mm.benchmarks.codec.bottomup_codecs`.
+        noise_px (float): Errors of the maps, see :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`;
             0 for perfect maps.
         after_image (callable): Called after each image, for a progress bar.
 

@@ -79,7 +79,7 @@ class BoardEntry:
 
 @dataclass(frozen=True)
 class SpeedSettings:
-    """How speed is measured, see :mod:`kdc_mm.benchmarks.speed`.
+    """How speed is measured, see :mod:`kdc_mm.benchmarks.network.speed`.
 
     ``persons`` are the numbers of persons of the plot of costs; tables hold those of the image with
     ``people`` of them.

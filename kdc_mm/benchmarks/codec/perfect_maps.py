@@ -8,10 +8,10 @@ from scipy import sparse
 from scipy.sparse.linalg import lsqr
 from torch import Tensor
 
-from .cluster import ImageFrame
-from .fields import build_pose_fields
-from .owner_maps import IGNORED, NOBODY, keypoint_owner_map
-from .pose_seg import PoseSeg
+from kdc_mm.codecs.owner_maps import IGNORED, NOBODY, keypoint_owner_map
+from kdc_mm.codecs.people import ImageFrame
+from kdc_mm.codecs.pose_seg import PoseSeg
+from kdc_mm.codecs.targets import build_pose_fields
 
 #: Logit of a certain cell.
 _CERTAIN = 8.

@@ -7,7 +7,7 @@ pass without flip test. Reading and resizing the image are left out: they are th
 - *decode* is all the rest: peaks, grouping, suppression, clustering and pasting of masks.
 
 Two-stage networks alternate between the two; the rule holds for them as well. With the people of
-:mod:`kdc_mm.benchmarks.plant` both are those of an image with a known number of persons.
+:mod:`kdc_mm.benchmarks.network.known_people` both are those of an image with a known number of persons.
 """
 import copy
 import logging
@@ -26,11 +26,11 @@ from mmengine.runner import load_checkpoint
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
 
-from kdc_mm.evaluation.bottomup_codecs import Crowd
-from kdc_mm.evaluation.random_crowds import IMAGE_SIZE, frame_in_input, make_crowd
+from kdc_mm.benchmarks.codec.bottomup_codecs import Crowd
+from kdc_mm.benchmarks.codec.random_crowds import IMAGE_SIZE, frame_in_input, make_crowd
 
+from .known_people import COCO_NAMES, Patch, patched, plant, planted, with_keypoints
 from .named_configs import ConfigError, build_model, scope_of
-from .plant import COCO_NAMES, Patch, patched, plant, planted, with_keypoints
 
 #: Persons in the image, where nothing else is said.
 PERSONS = 5

@@ -1,0 +1,1 @@
+"""Leaderboards: what networks reach and cost, measured, published and claimed."""

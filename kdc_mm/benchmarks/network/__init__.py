@@ -1,0 +1,1 @@
+"""Networks side by side: parameters, operations, times, memory."""
