@@ -56,7 +56,8 @@ def test_every_annotation_is_a_row(write_coco):
     ]
     dataset = KDCCocoDataset(**write_coco([(grey_image(20, 30), anns)]), pipeline=[LOAD])
     sample = dataset[0]
-    assert [ann.get('segmentation') for ann in sample['raw_ann_info']] == [polygons, crowd, None, []]
+    segmentations = [ann.get('segmentation') for ann in sample['raw_ann_info']]
+    assert segmentations == [polygons, crowd, None, []]
     assert sample['keypoints'].shape == (4, NUM_KEYPOINTS, 2)
     assert sample['keypoints_visible'].max(axis=1).tolist() == [1, 0, 1, 0]
     assert sample['iscrowd'] == [0, 1, 0, 0]
