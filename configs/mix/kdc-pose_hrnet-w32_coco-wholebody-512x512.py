@@ -13,17 +13,19 @@ hands = [(9, 91), (10, 112)] + [
 ]
 
 codec = dict(
-    type='PoseSeg',
-    input_size=(512, 512),
     metainfo='configs/_base_/datasets/coco_wholebody.py',
-    heatmap_stride=4,
     radius=16,
     limbs=body + feet + face + hands)
 
 model = dict(head=dict(decoder=codec))
 
-train_pipeline = [step for step in _base_.train_pipeline if step.type != 'BottomupGetPersonMasks']
-train_pipeline[3].encoder = codec
+# Without BottomupGetPersonMasks: MMPose's data set hands no masks on
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='BottomupRandomAffine', input_size=_base_.codec.input_size),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='PackPoseInputs'),
+]
 
 train_dataloader = dict(
     dataset=dict(
