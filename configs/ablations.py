@@ -1,6 +1,5 @@
 # The paper's ablations, for tools/analysis_tools/run_ablation.py: where the paper shows each study,
 # and the options that its settings add to BASE. Studies of decoding alone share one network.
-BASE. Studies of decoding alone share one network.
 BASE = 'kdc_rn152_coco.py'
 
 STUDIES = {

@@ -71,21 +71,27 @@ def _places(node: Any, path: Path = ()) -> Iterator[Tuple[Path, Any]]:
 
 
 def _working_keys(cfg: dict, key: List[str], places: list, read: Set[str]) -> List[Path]:
-    """Where a variable's value stands in what is read; of an unknown key, what ends like it."""
+    """Where a variable's value stands in what is read; of another key, what ends like it."""
     defined = dict(_places(cfg))
     variable, value = defined.get((key[0], )), defined.get(tuple(key))
-    copies = [(*path, *key[1:]) for path, other in places if variable and other == variable]
+    copies = [(*path, *key[1:]) for path, other in places if _is_copy(other, variable)]
     named = [path for path, other in places if path[-1] == key[-1] and _same(value, other)]
     if isinstance(variable, list):
         return copies
     if isinstance(variable, dict):
         return list(dict.fromkeys(copies + named))
-    if variable is not None:
-        equal = named or [path for path, other in places if _same(value, other)]
-        return equal + [path for path, other in places if _begins_with(other, value)]
-    close = difflib.get_close_matches(key[0], read, 1)
-    return [path for path, _ in places if path[-len(key):] == tuple(key)] or [
-        (name, *key[1:]) for name in close]
+    equal = named or [path for path, other in places if _same(value, other)]
+    begun = [path for path, other in places if _begins_with(other, value)]
+    alike = [path for path, _ in places if path[-len(key):] == tuple(key)]
+    close = [(name, *key[1:]) for name in difflib.get_close_matches(key[0], read, 1)]
+    return equal + begun or alike or close
+
+
+def _is_copy(node: Any, variable: Any) -> bool:
+    """Whether a list is a variable's, or a dict builds the same class, settings changed or not."""
+    if isinstance(variable, dict) and isinstance(node, dict) and 'type' in variable:
+        return node.get('type') == variable['type']
+    return bool(variable) and node == variable
 
 
 def _same(value: Any, other: Any) -> bool:
