@@ -66,8 +66,8 @@ def measure_codecs(dataset, codecs: Sequence, noise_px: float = 0.,
     Args:
         dataset: Data set of the plugin with an empty pipeline and annotated images only.
         codecs (sequence): Codecs of :mod:`kdc_mm.benchmarks.codec.bottomup_codecs`.
-        noise_px (float): Errors of the maps, see :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`;
-            0 for perfect maps.
+        noise_px (float): Errors of the maps, see
+            :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`; 0 for perfect maps.
         after_image (callable): Called after each image, for a progress bar.
 
     Returns:

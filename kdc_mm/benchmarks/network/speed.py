@@ -7,7 +7,8 @@ pass without flip test. Reading and resizing the image are left out: they are th
 - *decode* is all the rest: peaks, grouping, suppression, clustering and pasting of masks.
 
 Two-stage networks alternate between the two; the rule holds for them as well. With the people of
-:mod:`kdc_mm.benchmarks.network.known_people` both are those of an image with a known number of persons.
+:mod:`kdc_mm.benchmarks.network.known_people` both are those of an image with a known number of
+persons.
 """
 import copy
 import logging
