@@ -31,7 +31,7 @@ model = dict(
         pose_head=dict(
             feat_channels=96,
             limb_unit=32,
-            loss_key_centroid=dict(type='KeyCentroidLoss', loss_weight=2.)),
+            loss_key_centroid=dict(type='VectorL1Loss', loss_weight=2.)),
         seg_head=dict(num_convs=1, mask_unit=32)),
     test_cfg=dict(flip_test=False))
 

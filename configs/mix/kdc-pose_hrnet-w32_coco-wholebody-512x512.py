@@ -19,19 +19,10 @@ codec = dict(
 
 model = dict(head=dict(decoder=codec))
 
-# Without BottomupGetPersonMasks: MMPose's data set hands no masks on
-train_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='BottomupRandomAffine', input_size=_base_.codec.input_size),
-    dict(type='RandomFlip', direction='horizontal'),
-    dict(type='PackPoseInputs'),
-]
-
 train_dataloader = dict(
     dataset=dict(
         type='CocoWholeBodyDataset',
-        ann_file='annotations/coco_wholebody_train_v1.0.json',
-        pipeline=train_pipeline))
+        ann_file='annotations/coco_wholebody_train_v1.0.json'))
 val_dataloader = dict(
     dataset=dict(
         type='CocoWholeBodyDataset', ann_file='annotations/coco_wholebody_val_v1.0.json'))

@@ -20,6 +20,7 @@ train_pipeline = [
     dict(type='LoadImage'),
     dict(type='BottomupRandomAffine', input_size=codec['input_size']),
     dict(type='RandomFlip', direction='horizontal'),
+    dict(type='BottomupGetPersonMasks'),  # of persons without keypoints, to ignore them
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [

@@ -84,7 +84,7 @@ class Recorder(Hook):
         self.images.append([sample.img_id for sample in data_batch['data_samples']])
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses.append({name: float(value) for name, value in outputs.items()})
+        self.losses.append({name: value.item() for name, value in outputs.items()})
 
 
 def build(cfg, *hooks):
