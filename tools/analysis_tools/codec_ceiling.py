@@ -34,12 +34,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, PoseSegCodec, SPRCodec  # noqa: E402
 from kdc_mm.benchmarks.codec.ceiling import evaluate_keypoints, evaluate_masks, measure_codecs  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file with a PoseSeg `codec`')
+    parser.add_argument('config', help='config file with a PoseSeg decoder')
     parser.add_argument('--ann-file', required=True, help='annotation file in COCO layout')
     parser.add_argument(
         '--iou-type',
@@ -99,7 +100,7 @@ def read_annotations(path: str, iou_type: str, num_keypoints: int, limit=None) -
 
 
 def build_codecs(cfg: Config, args) -> list:
-    settings = dict(cfg.codec)
+    settings = dict(cfg.model.head.decoder)
     if args.input_size:
         settings['input_size'] = tuple(args.input_size)
     if args.no_join:
@@ -164,7 +165,7 @@ def main():
     torch.set_num_threads(1)
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     init_default_scope('mmpose')
     MMLogger.get_current_instance().setLevel('WARNING')  # no line per evaluation
     try:
