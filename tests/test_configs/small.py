@@ -100,7 +100,7 @@ class Losses(Hook):
         self.noted = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.noted.append({name: float(value) for name, value in outputs.items()})
+        self.noted.append({name: value.item() for name, value in outputs.items()})
 
 
 def run(cfg):
