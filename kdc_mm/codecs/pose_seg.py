@@ -8,11 +8,12 @@ from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
 from .cluster import (
+    Centroids,
     MaskMaps,
     absorb_fragments,
     cluster_masks,
     dynamic_centroids,
-    leftover_centroids,
+    mask_only_persons,
 )
 from .gaussians import smooth_channels
 from .group import GroupingTolerance, group_keypoints, suppress_ghosts
@@ -287,21 +288,20 @@ class PoseSeg(BaseKeypointCodec):
         A mask ranks by its own certainty and by the root of its pose's score: a person cut off at
         the waist shows half its keypoints, but all of its mask.
         """
-        centroids, sigmas = dynamic_centroids(poses, maps, self.mask_threshold,
-                                              _FRAGMENT_SHARE)
+        centroids = dynamic_centroids(poses, maps, self.mask_threshold, _FRAGMENT_SHARE)
         if self.join_fragments:
-            poses, centroids, sigmas = absorb_fragments(poses, centroids, sigmas,
-                                                        self.mask_threshold, _FRAGMENT_SHARE)
-        unposed = leftover_centroids(maps, centroids, sigmas, self.mask_threshold,
-                                     self.min_unposed_area)
-        centroids = np.concatenate([centroids, unposed[0]])
-        sigmas = np.concatenate([sigmas, unposed[1]])
-        masks = cluster_masks(maps, centroids, sigmas, frame, self.mask_threshold)
+            poses, *centroids = absorb_fragments(poses, *centroids, self.mask_threshold,
+                                                 _FRAGMENT_SHARE)
+            centroids = Centroids(*centroids)
+        unposed, middles = mask_only_persons(maps, centroids, self.mask_threshold,
+                                             self.min_unposed_area)
+        centroids = Centroids(*map(np.concatenate, zip(centroids, unposed)))
+        masks = cluster_masks(maps, centroids, frame, self.mask_threshold)
         scores = poses.scores.mean(1)
-        trust = np.concatenate([np.sqrt(scores), np.full(len(unposed[0]), _UNPOSED_TRUST)])
+        trust = np.concatenate([np.sqrt(scores), np.full(len(middles), _UNPOSED_TRUST)])
         return People(
-            _append_unposed(poses, unposed[2]),
-            np.concatenate([scores, np.zeros(len(unposed[0]), np.float32)]), masks,
+            _append_unposed(poses, middles),
+            np.concatenate([scores, np.zeros(len(middles), np.float32)]), masks,
             (masks.scores * trust).astype(np.float32))
 
 
