@@ -43,7 +43,7 @@ def gaussian_njit(squared_distance, sigma):
     return np.exp(-squared_deviation_njit(squared_distance, sigma))
 
 
-def gaussian_kernels(sigmas: Sequence[float], device=None) -> Tensor:
+def gaussian_kernels(sigmas: Sequence[float]) -> Tensor:
     """Sampled, normalised 1-D kernels G(x) ∝ exp(−x²/2σ²).
 
     Args:
@@ -52,11 +52,11 @@ def gaussian_kernels(sigmas: Sequence[float], device=None) -> Tensor:
     Returns:
         Tensor: (C, 2r + 1) where r covers three σ of the widest kernel.
     """
-    sigma = torch.tensor(sigmas, dtype=torch.float32, device=device)[:, None]
-    radius = max(1, int(torch.ceil(3 * sigma.max())))
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
+    sigma = np.array(sigmas, np.float32)[:, None]
+    radius = max(1, math.ceil(3 * sigma.max()))
+    x = np.arange(-radius, radius + 1, dtype=np.float32)
     kernel = gaussian(x**2, sigma)
-    return kernel / kernel.sum(1, keepdim=True)
+    return torch.from_numpy(kernel / kernel.sum(1, keepdims=True))
 
 
 def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
@@ -72,7 +72,7 @@ def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
     Returns:
         Tensor: (B, C, h, w); the border repeats its values.
     """
-    taps = gaussian_kernels(sigmas, maps.device).to(maps.dtype).T[:, :, None, None]
+    taps = gaussian_kernels(sigmas).to(maps).T[:, :, None, None]
     radius = len(taps) // 2
     for axis, border in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
         padded = F.pad(maps, border, mode='replicate')

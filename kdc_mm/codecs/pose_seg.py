@@ -13,7 +13,7 @@ from .cluster import (
     absorb_fragments,
     cluster_masks,
     dynamic_centroids,
-    mask_only_persons,
+    unposed_persons,
 )
 from .gaussians import smooth_channels
 from .group import GroupingTolerance, group_keypoints, suppress_ghosts
@@ -293,8 +293,8 @@ class PoseSeg(BaseKeypointCodec):
             poses, *centroids = absorb_fragments(poses, *centroids, self.mask_threshold,
                                                  _FRAGMENT_SHARE)
             centroids = Centroids(*centroids)
-        unposed, middles = mask_only_persons(maps, centroids, self.mask_threshold,
-                                             self.min_unposed_area)
+        unposed, middles = unposed_persons(maps, centroids, self.mask_threshold,
+                                           self.min_unposed_area)
         centroids = Centroids(*map(np.concatenate, zip(centroids, unposed)))
         masks = cluster_masks(maps, centroids, frame, self.mask_threshold)
         scores = poses.scores.mean(1)

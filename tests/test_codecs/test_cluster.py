@@ -11,7 +11,7 @@ from kdc_mm.codecs.cluster import (
     absorb_fragments,
     cluster_masks,
     dynamic_centroids,
-    mask_only_persons,
+    unposed_persons,
 )
 from kdc_mm.codecs.people import ImageFrame, Poses
 
@@ -234,7 +234,7 @@ def box_maps(boxes, size=81, stride=2, sigma=8.):
 
 def test_a_person_without_keypoints_is_found_from_its_mask():
     maps = box_maps([(4, 4, 24, 44), (50, 10, 70, 70)])
-    (centroids, sigmas), middles = mask_only_persons(maps, NOBODY, 0.5, 100)
+    (centroids, sigmas), middles = unposed_persons(maps, NOBODY, 0.5, 100)
     for found in (centroids, middles):
         np.testing.assert_allclose(found[np.argsort(found[:, 0])], [[14, 24], [60, 40]], atol=1e-3)
     np.testing.assert_allclose(sigmas, 8, rtol=1e-4)
@@ -243,18 +243,18 @@ def test_a_person_without_keypoints_is_found_from_its_mask():
 def test_a_person_already_known_is_not_found_again():
     maps = box_maps([(4, 4, 24, 44), (50, 10, 70, 70)])
     known = Centroids(np.array([[14, 24]], np.float32), np.array([8], np.float32))
-    centroids, _ = mask_only_persons(maps, known, 0.5, 100)
+    centroids, _ = unposed_persons(maps, known, 0.5, 100)
     np.testing.assert_allclose(centroids.position, [[60, 40]], atol=1e-3)
 
 
 def test_specks_below_the_least_area_are_nobody():
     maps = box_maps([(4, 4, 10, 10), (50, 10, 70, 70)])
-    centroids, _ = mask_only_persons(maps, NOBODY, 0.5, 100)
+    centroids, _ = unposed_persons(maps, NOBODY, 0.5, 100)
     np.testing.assert_allclose(centroids.position, [[60, 40]], atol=1e-3)
 
 
 def test_an_infinite_least_area_leaves_everything_to_keypoints():
-    centroids, middles = mask_only_persons(box_maps([(4, 4, 70, 70)]), NOBODY, 0.5, float('inf'))
+    centroids, middles = unposed_persons(box_maps([(4, 4, 70, 70)]), NOBODY, 0.5, float('inf'))
     assert centroids.position.shape == middles.shape == (0, 2) and len(centroids.sigma) == 0
 
 
