@@ -45,6 +45,11 @@ class Candidates(NamedTuple):
     support: np.ndarray
 
 
+#: σ of maps that mean nothing may be 0 or infinite.
+_any_sigma = np.errstate(over='ignore', divide='ignore', invalid='ignore')
+
+
+@_any_sigma
 def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float, share: float,
                       second_choice: Optional[float] = 0.05) -> Centroids:
     """C_j and σ_j of every person, from its keypoints (paper, 3.3: dynamic centroids at inference).
@@ -199,6 +204,7 @@ def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, th
     return Poses(keypoints[keep], scores[keep], detected[keep]), centroids[keep], sigmas[keep]
 
 
+@_any_sigma
 def unposed_persons(maps: MaskMaps, centroids: Centroids, threshold: float,
                     min_area: float) -> Tuple[Centroids, np.ndarray]:
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
@@ -270,14 +276,16 @@ def cluster_masks(maps: MaskMaps, centroids: Centroids, frame: ImageFrame,
     Returns:
         Masks: n disjoint masks of size ``frame.size``.
     """
-    columns, rows = (
-        sample_axis(np.arange(side) * scale + offset, maps.stride, num_cells)
-        for side, scale, offset, num_cells in zip(*frame, maps.semantic.shape[::-1]))
+    width, height = frame.size
+    x = np.arange(width) * frame.scale[0] + frame.offset[0]
+    y = np.arange(height) * frame.scale[1] + frame.offset[1]
+    columns = sample_axis(x, maps.stride, maps.semantic.shape[1])
+    rows = sample_axis(y, maps.stride, maps.semantic.shape[0])
     label, scores = _label_pixels(maps, rows, columns, centroids, logit(threshold),
                                   largest_deviation(threshold))
     person, start, length = _runs(label.ravel())
     rles = [
-        _run_length_encoding(start[person == j], length[person == j], *label.shape[::-1])
+        _run_length_encoding(start[person == j], length[person == j], height, width)
         for j in range(len(scores))
     ]
     return Masks(rles, scores)
