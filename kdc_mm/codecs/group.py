@@ -172,7 +172,7 @@ def _connect(pairs, person, kinds):
 
 @numba.njit(cache=True)
 def unite(person, kinds, winner, loser):
-    """Give all keypoints of person ``loser`` to ``winner``: in ``person`` (n,), ``kinds`` (n, K)."""
+    """Give all keypoints of person ``loser`` to ``winner``; ``person`` (n,), ``kinds`` (n, K)."""
     for i in range(len(person)):
         if person[i] == loser:
             person[i] = winner

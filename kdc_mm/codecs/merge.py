@@ -4,7 +4,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from .agreement import Tolerance, disagreement, distance
+from .agreement import Tolerance, disagreement
+from .gaussians import gaussian
 from .vote import Votes
 
 #: Votes merge in order of weight to this fineness, and among equals in the order of cells.
@@ -43,7 +44,7 @@ def full_disk_weight(radius: float, vote_radius: float, stride: int) -> float:
     """Weight that all cells of one undisturbed disk give together, at heat 1."""
     steps = np.arange(-int(vote_radius // stride), int(vote_radius // stride) + 1) * stride
     squared = steps[:, None]**2 + steps[None]**2
-    return float(np.exp(-squared / (2 * (radius / 2)**2))[squared <= vote_radius**2].sum())
+    return float(gaussian(squared, radius / 2)[squared <= vote_radius**2].sum())
 
 
 def fitting_merge_radius(votes: Votes, least_px: float, most_px: float) -> float:

@@ -7,7 +7,7 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from .cluster import MaskMaps, cluster_masks, dynamic_centroids, leftover_centroids
+from .cluster import Centroids, MaskMaps, cluster_masks, dynamic_centroids, unposed_persons
 from .gaussians import smooth_channels
 from .group import assemble_poses, group_keypoints, grouping_tolerance
 from .merge import (
@@ -291,22 +291,22 @@ class PoseSeg(BaseKeypointCodec):
         A mask ranks by its own certainty and by the root of its pose's score: a person cut off at
         the waist shows half its keypoints, but all of its mask.
         """
-        centroids, sigmas = dynamic_centroids(poses, maps, self.mask_threshold, _FRAGMENT_SHARE)
-        if self.refinement.absorb_fragments:
-            poses, centroids, sigmas = absorb_fragments(poses, centroids, sigmas,
-                                                        self.mask_threshold, _FRAGMENT_SHARE)
-        scores = poses.scores.mean(1)
-        trust = np.sqrt(scores)
-        if self.refinement.unposed_area is not None:
-            unposed = leftover_centroids(maps, centroids, sigmas, self.mask_threshold,
-                                         self.refinement.unposed_area)
-            centroids = np.concatenate([centroids, unposed[0]])
-            sigmas = np.concatenate([sigmas, unposed[1]])
-            poses = _append_unposed(poses, unposed[2])
-            scores = poses.scores.mean(1)
-            trust = np.append(trust, np.full(len(unposed[0]), _UNPOSED_TRUST))
-        masks = cluster_masks(maps, centroids, sigmas, frame, self.mask_threshold)
-        return People(poses, scores, masks, (masks.scores * trust).astype(np.float32))
+        refine = self.refinement
+        centroids = dynamic_centroids(poses, maps, self.mask_threshold, _FRAGMENT_SHARE,
+                                      refine.second_choice)
+        if refine.absorb_fragments:
+            poses, centroids = absorb_fragments(poses, centroids, self.mask_threshold,
+                                                _FRAGMENT_SHARE)
+        trust = np.sqrt(poses.scores.mean(1))
+        if refine.unposed_area is not None:
+            unposed, middles = unposed_persons(maps, centroids, self.mask_threshold,
+                                               refine.unposed_area)
+            poses = _append_unposed(poses, middles)
+            centroids = Centroids(*map(np.concatenate, zip(centroids, unposed)))
+            trust = np.append(trust, np.full(len(middles), _UNPOSED_TRUST))
+        masks = cluster_masks(maps, centroids, frame, self.mask_threshold)
+        return People(poses, poses.scores.mean(1), masks,
+                      (masks.scores * trust).astype(np.float32))
 
 
 def _append_unposed(poses: Poses, positions: np.ndarray) -> Poses:

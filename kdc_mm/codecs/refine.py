@@ -1,8 +1,8 @@
 """Refine: the corrections that the paper does not have, one function and one switch each.
 
 Networks miss, and a person breaks into several: a keypoint into duplicates, a pose into fragments.
-The functions stand in the order in which decoding calls them. Two more corrections belong to masks
-and stand in :mod:`~kdc_mm.codecs.cluster`: second-choice centroids and persons without keypoints.
+The functions stand in the order in which decoding calls them. Two more need the segmentation maps
+and stand in :mod:`~kdc_mm.codecs.cluster`: ``take_second_choices`` and ``unposed_persons``.
 """
 from typing import NamedTuple, Optional, Tuple
 
@@ -10,6 +10,8 @@ import numba
 import numpy as np
 
 from .agreement import Tolerance, disagreement, distance
+from .cluster import Centroids
+from .gaussians import largest_deviation, squared_deviation
 from .group import GroupingTolerance, as_array, channel_bounds, kinds_of_persons, limb_error, unite
 from .merge import Keypoints
 from .people import Poses
@@ -272,8 +274,8 @@ def _longer_side(keypoints, detected):
     return side
 
 
-def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, threshold: float,
-                     share: float) -> Tuple[Poses, np.ndarray, np.ndarray]:
+def absorb_fragments(poses: Poses, centroids: Centroids, threshold: float,
+                     share: float) -> Tuple[Poses, Centroids]:
     """Give fragments of a pose back to the person whose MaskCentroid they share.
 
     A network that is unsure of the limbs leaves fragments, and each would take its part of the
@@ -282,14 +284,13 @@ def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, th
 
     Args:
         poses (Poses): n persons, strongest first.
-        centroids (np.ndarray): C_j (n, 2), input pixels.
-        sigmas (np.ndarray): σ_j (n,), input pixels.
+        centroids (Centroids): C_j and σ_j of each.
         threshold (float): In (0, 1), on φ.
         share (float): A fragment scores less than this share of the person; who is about as sure
             is a person too, however near.
 
     Returns:
-        tuple: poses, C and σ of those that remain.
+        tuple: Poses and Centroids of those that remain.
     """
     keypoints, scores, detected = (part.copy() for part in poses)
     strength = poses.scores.mean(1)
@@ -297,12 +298,13 @@ def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, th
     for person in range(len(strength)):
         if not kept[person]:
             continue
-        gap = ((centroids - centroids[person])**2).sum(1)
-        near = gap < np.float32(-2 * np.log(threshold)) * sigmas[person]**2
+        squared = ((centroids.position - centroids.position[person])**2).sum(1)
+        near = squared_deviation(squared, centroids.sigma[person]) < largest_deviation(threshold)
         fragment = kept & near & (strength < share * strength[person])
         for other in np.flatnonzero(fragment):
             lacking = detected[other] & ~detected[person]
             for values in (keypoints, scores, detected):
                 values[person, lacking] = values[other, lacking]
         kept &= ~fragment
-    return Poses(keypoints[kept], scores[kept], detected[kept]), centroids[kept], sigmas[kept]
+    return (Poses(keypoints[kept], scores[kept], detected[kept]),
+            Centroids(*(part[kept] for part in centroids)))

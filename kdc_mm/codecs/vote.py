@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .gaussians import gaussian, gaussian_njit
+
 #: Least heat of a disk's middle where there are no KeyCentroids: what is rather keypoint than not.
 _LEAST_PEAK_HEAT = 0.5
 
@@ -49,11 +51,6 @@ class Votes(NamedTuple):
     position: np.ndarray
     centroid: np.ndarray
     ends: np.ndarray
-
-
-def gaussian_response(squared_distance, sigma: float):
-    """F* of eq. 3: exp(−|p − q|²/2σ²)."""
-    return torch.exp(-squared_distance / (2 * sigma**2))
 
 
 def collect_votes(maps: PoseMaps, outgoing: np.ndarray, settings: VoteSettings) -> Votes:
@@ -119,7 +116,7 @@ def _gather_on_device(maps: PoseMaps, outgoing: np.ndarray, settings: VoteSettin
     b, k, y, x = voting.nonzero(as_tuple=True)
     score = maps.heatmaps[b, k, y, x]
     offset = maps.key_centroids.unflatten(1, (-1, 2))[b, k, :, y, x]
-    weight = score * gaussian_response(offset.square().sum(1), settings.radius / 2)
+    weight = score * gaussian(offset.square().sum(1), settings.radius / 2)
     start = torch.stack([x, y], 1) * maps.stride
     centroid = start + maps.person_centroids.unflatten(1, (-1, 2))[b, k, :, y, x]
     edge = torch.as_tensor(outgoing, device=k.device)[k].clamp(min=0)
@@ -145,13 +142,13 @@ def _collect_on_host(maps: PoseMaps, outgoing: np.ndarray, settings: VoteSetting
                     maps.stride)
     index, weight = _find_voters(
         maps.heatmaps, maps.key_centroids, np.float32(settings.threshold),
-        np.float32(settings.vote_radius**2), np.float32(2 * (settings.radius / 2)**2))
+        np.float32(settings.vote_radius**2), np.float32(settings.radius / 2))
     kept = _heaviest(index[:, 0], weight, settings.max_votes)
     return _gather_on_host(maps, outgoing, index[kept], weight[kept])
 
 
 @numba.njit(cache=True)
-def _find_voters(heat, offset, threshold, squared_radius, twice_variance):
+def _find_voters(heat, offset, threshold, squared_radius, sigma):
     """Index (M, 4) of image, channel, row and column, and weight (M,), of the cells of ``heat``
     (B, K, h, w) that vote; ``offset`` (B, 2K, h, w) are their KeyCentroids."""
     batch, channels, height, width = heat.shape
@@ -171,7 +168,7 @@ def _find_voters(heat, offset, threshold, squared_radius, twice_variance):
                     squared = dx * dx + dy * dy
                     if squared <= squared_radius:
                         index[count] = b, k, y, x
-                        weight[count] = heat[b, k, y, x] * np.exp(-squared / twice_variance)
+                        weight[count] = heat[b, k, y, x] * gaussian_njit(squared, sigma)
                         count += 1
     return index[:count], weight[:count]
 
@@ -203,7 +200,7 @@ def _disk_middles(heatmaps: Tensor, radius_cells: float, threshold: float) -> Te
     size = int(radius_cells)
     y, x = torch.meshgrid(
         torch.arange(-size, size + 1), torch.arange(-size, size + 1), indexing='ij')
-    kernel = gaussian_response(x**2 + y**2, radius_cells / 2).to(heatmaps)
+    kernel = gaussian(x**2 + y**2, radius_cells / 2).to(heatmaps)
     kernel = (kernel / kernel.sum()).expand(heatmaps.shape[1], 1, -1, -1)
     smooth = F.conv2d(heatmaps, kernel, padding=size, groups=heatmaps.shape[1])
     peak = smooth == F.max_pool2d(smooth, 3, stride=1, padding=1)

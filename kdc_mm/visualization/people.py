@@ -76,7 +76,8 @@ def people_in_input(data_sample: PoseDataSample) -> DrawnPeople:
         table = to_numpy(data_sample.gt_instance_labels.keypoint_table)
         owner = to_numpy(data_sample.gt_fields.owner_maps[1])[0]
         masks = np.stack([owner == j + 1 for j in range(len(table))]) if len(table) else None
-        return DrawnPeople(table[..., :2], table[..., 2], masks, _boxes_of_keypoints(table[..., :2]))
+        keypoints, labelled = table[..., :2], table[..., 2]
+        return DrawnPeople(keypoints, labelled, masks, _boxes_of_keypoints(keypoints))
 
     size = data_sample.input_size
     people = annotated_people(data_sample)

@@ -84,7 +84,8 @@ def support(codec: PoseSeg, scene: Scene) -> np.ndarray:
 
 def votes_at(squared: np.ndarray, codec: PoseSeg) -> np.ndarray:
     """F* of eq. 3 within the vote radius, σ = R / 2."""
-    return np.exp(-squared / (2 * (codec.radius / 2)**2)) * (squared <= codec.vote_settings.vote_radius**2)
+    near = squared <= codec.vote_settings.vote_radius**2
+    return np.exp(-squared / (2 * (codec.radius / 2)**2)) * near
 
 
 def decode_perfect(codec: PoseSeg, scene: Scene, mask_owner=None, frame=None):

@@ -209,7 +209,8 @@ def test_images_whose_masks_are_not_wanted_get_none():
 def two_images(codec):
     """Maps of a batch of two images with different people, and where the images lie."""
     scenes = [standing((50, 90, 160), (120, 110, 140)), standing((100, 80, 100))]
-    singles = [perfect_maps(codec, codec.encode(*scene, body_masks(scene, SIZE))) for scene in scenes]
+    singles = [perfect_maps(codec, codec.encode(*scene, body_masks(scene, SIZE)))
+               for scene in scenes]
     frames = [whole_input(SIZE), ImageFrame((300, 250), (0.6, 0.6), (3., 10.))]
     return singles, frames
 

@@ -1,9 +1,11 @@
 """What the paper does not have: each correction does what it says, and can be off."""
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
+from kdc_mm.codecs.cluster import Centroids, MaskMaps
 from kdc_mm.codecs.group import assemble_poses, grouping_tolerance
 from kdc_mm.codecs.merge import Keypoints
 from kdc_mm.codecs.people import Poses
@@ -158,7 +160,8 @@ def test_spurious_persons_lie_at_much_surer_keypoints_of_others(seed):
     poses = Poses(*(part[np.argsort(-poses.scores.sum(1))] for part in poses))
     staying = reference_persons(poses, 0.2)
     assert 0 < len(staying) < 12
-    np.testing.assert_array_equal(suppress_spurious_persons(poses, 0.2).keypoints, poses.keypoints[staying])
+    np.testing.assert_array_equal(suppress_spurious_persons(poses, 0.2).keypoints,
+                                  poses.keypoints[staying])
 
 
 def test_a_spurious_person_stays_where_nothing_is_dropped():
@@ -192,8 +195,8 @@ SIGMAS = np.full(2, 5, np.float32)  # φ exceeds 0.5 within 5.9 px
 
 def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_shares():
     poses = two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]])
-    joined, centroids, sigmas = absorb_fragments(poses, NEAR, SIGMAS, 0.5, 0.7)
-    assert centroids.tolist() == [[50, 50]] and sigmas.tolist() == [5]
+    joined, centroids = absorb_fragments(poses, Centroids(NEAR, SIGMAS), 0.5, 0.7)
+    assert centroids.position.tolist() == [[50, 50]] and centroids.sigma.tolist() == [5]
     assert joined.detected.all()
     assert joined.keypoints[0].tolist() == poses.keypoints[[0, 0, 1, 0], [0, 1, 2, 3]].tolist()
     np.testing.assert_allclose(joined.scores, [[0.9, 0.9, 0.8, 0.9]])
@@ -204,7 +207,51 @@ def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_sha
     (two_poses([0.9, 0.8], [[1, 1, 0, 1], [1, 1, 1, 0]]), NEAR),
 ], ids=['whose mask is elsewhere', 'who is about as sure'])
 def test_a_person_stays_one(poses, centroids):
-    kept = absorb_fragments(poses, centroids, SIGMAS, 0.5, 0.7)
-    for one, other in zip(kept[0], poses):
+    kept, kept_centroids = absorb_fragments(poses, Centroids(centroids, SIGMAS), 0.5, 0.7)
+    for one, other in zip(kept, poses):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(kept[1], centroids)
+    np.testing.assert_array_equal(kept_centroids.position, centroids)
+
+
+def test_fragments_stay_apart_in_masks_only_where_they_are_not_absorbed():
+    """Legs cut off by hidden hips, with one mask."""
+    scene = standing((90, 100, 150))
+    scene.labelled[0, [11, 12]] = False
+    owner = body_masks(scene, SIZE)
+    apart = build(join_fragments=False, absorb_fragments=False)
+    absorbing = build(join_fragments=False)
+    assert len(decode_perfect(apart, scene, owner, whole_input(SIZE)).scores) == 3
+    poses = decode_perfect(absorbing, scene, owner, whole_input(SIZE)).poses
+    assert len(poses.scores) == 1
+    np.testing.assert_array_equal(poses.detected, scene.labelled)
+
+
+# Persons by their masks
+
+
+def test_who_stands_behind_another_person_has_a_mask_only_with_second_choices():
+    """The pixels left of x = 96 lead to (40, 90), all others to (150, 90); both persons' keypoints
+    lie on the right but for five of the second one."""
+    v, u = np.mgrid[:97, :97] * 2
+    offset = np.stack([np.where(u < 96, 40, 150) - u, 90 - v]).astype(np.float32)
+    maps = MaskMaps(np.full((97, 97), 5, np.float32), offset,
+                    np.full((97, 97), np.log(10), np.float32), 2)
+    keypoints = np.full((2, 17, 2), 150, np.float32)
+    keypoints[1, :5] = 40
+    poses = Poses(keypoints, np.full((2, 17), 0.9, np.float32), np.ones((2, 17), bool))
+
+    def areas(**refine):
+        people = build(unposed_area=None, **refine).cluster(poses, maps, whole_input(SIZE))
+        return sorted(coco_mask.area(rle) for rle in people.masks.rles)
+
+    assert min(areas()) > 0.4 * SIZE**2
+    assert areas(second_choice=None) == [0, max(areas())]
+
+
+def test_a_person_without_keypoints_is_found_only_where_masks_count_alone():
+    scene = standing((50, 90, 150), (140, 100, 150))
+    scene.labelled[1] = False
+    owner = body_masks(scene, SIZE)
+    assert len(decode_perfect(build(), scene, owner, whole_input(SIZE)).scores) == 2
+    known = decode_perfect(build(unposed_area=None), scene, owner, whole_input(SIZE))
+    assert len(known.scores) == len(known.masks.rles) == len(known.mask_scores) == 1
