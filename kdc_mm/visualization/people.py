@@ -79,7 +79,8 @@ def people_in_input(data_sample: PoseDataSample) -> DrawnPeople:
         if 'mask_owner' in data_sample.gt_fields and len(table):
             owner = to_numpy(data_sample.gt_fields.mask_owner)[0]
             masks = np.stack([owner == j + 1 for j in range(len(table))])
-        return DrawnPeople(table[..., :2], table[..., 2], masks, _boxes_of_keypoints(table[..., :2]))
+        keypoints, labelled = table[..., :2], table[..., 2]
+        return DrawnPeople(keypoints, labelled, masks, _boxes_of_keypoints(keypoints))
 
     size = data_sample.input_size
     people = annotated_people(data_sample)

@@ -8,8 +8,9 @@ the image fitted in as a whole, as for PoseSeg): SPR with the settings and the N
 AssociativeEmbedding with perfect tags, at the settings that suit it best
 (kdc_mm/benchmarks/codec/bottomup_codecs.py says which).
 
-`--noise PX` spoils the maps of every codec in the same way, with the same seed, the same at each
-run; pixels are those of the codec's input. kdc_mm/benchmarks/codec/map_noise.py gives the formulas.
+`--noise PX` adds errors to the maps of every codec in the same way, with the same seed, the same at
+each run; pixels are those of the codec's input. kdc_mm/benchmarks/codec/map_noise.py gives the
+formulas.
   - every vector of every cell misses by a Gaussian of PX pixels (SPR: displacements; PoseSeg:
     KeyCentroids, limbs, person centroids, MaskCentroids)
   - heatmaps are multiplied by exp(PX/4 * g), g a smooth Gaussian field (correlation length 16 px),
@@ -104,7 +105,7 @@ def build_codecs(cfg: Config, args) -> list:
     if args.input_size:
         settings['input_size'] = tuple(args.input_size)
     if args.no_join:
-        settings['join_fragments'] = False
+        settings['refine'] = dict(join_fragments=False, absorb_fragments=False)
     poseseg = PoseSegCodec(KEYPOINT_CODECS.build(settings))
     rivals = dict(spr=SPRCodec, ae=lambda: AECodec(poseseg.codec.skeleton.names))
     return [poseseg, *(rivals[name]() for name in args.compare)]

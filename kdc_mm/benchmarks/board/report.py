@@ -24,7 +24,8 @@ class Row(NamedTuple):
     """An entry's results.
 
     ``measured`` like its published figures; ``speed`` a result of
-    :mod:`kdc_mm.benchmarks.network.speed`; ``absent`` says per data set, or for 'speed', why there is no measured figure.
+    :mod:`kdc_mm.benchmarks.network.speed`; ``absent`` says per data set, or for 'speed', why there
+    is no measured figure.
     """
     entry: BoardEntry
     measured: Figures

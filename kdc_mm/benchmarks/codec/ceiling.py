@@ -98,7 +98,7 @@ def _measure_image(codec, crowd: Crowd,
     encoded, encode_ms = timed(lambda: codec.encode(crowd))
     maps = codec.perfect_maps(crowd, encoded)
     if noise is not None:
-        maps = codec.spoil(maps, crowd, noise)
+        maps = codec.perturb(maps, crowd, noise)
     decoded, decode_ms = timed(lambda: codec.decode(maps))
     times = dict(encode_ms=encode_ms, decode_ms=decode_ms)
     if 'semantic' in maps:

@@ -11,6 +11,7 @@ from torch import Tensor
 from kdc_mm.codecs.owner_maps import IGNORED, NOBODY, keypoint_owner_map
 from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.pose_seg import PoseSeg
+from kdc_mm.codecs.sampling import sample_axis
 from kdc_mm.codecs.targets import build_pose_fields
 
 #: Logit of a certain cell.
@@ -122,13 +123,8 @@ def _fit_logits(distance: np.ndarray, sampled: np.ndarray, frame: ImageFrame,
     y, x = np.nonzero(np.abs(distance) < 4 * stride)
     target = np.clip(distance[y, x], -_CERTAIN, _CERTAIN)
 
-    def cells(position: np.ndarray, axis: int, count: int):
-        position = (position * frame.scale[axis] + frame.offset[axis]) / stride
-        position = np.clip(position, 0, count - 1)
-        cell = np.minimum(position.astype(np.int64), max(count - 2, 0))
-        return cell, position - cell
-
-    (u, right), (v, down) = cells(x, 0, width), cells(y, 1, height)
+    _, u, right = sample_axis(x * frame.scale[0] + frame.offset[0], stride, width)
+    _, v, down = sample_axis(y * frame.scale[1] + frame.offset[1], stride, height)
     corners = [(v + dv) * width + u + du for dv in (0, 1) for du in (0, 1)]
     shares = [b * a for b in (1 - down, down) for a in (1 - right, right)]
     pixels = np.tile(np.arange(len(x)), 4)
