@@ -191,9 +191,16 @@ def test_results_have_the_order_and_units_of_the_request(demo):
     assert results[0]['peak_mem_mb'] > results[1]['peak_mem_mb']
 
 
-def test_costs_are_measured_per_number_of_persons(demo):
-    (costs, ) = measure_against_persons([demo], (1, 4), rounds=1)
-    assert len(costs) == 2 and min(costs) > 0
+def test_costs_are_the_medians_per_network_and_number_of_persons():
+
+    def network(ms_per_person):
+        slowdown = iter([1, 1, 1, 1, 9, 9, 2, 2])  # of warming up and of three rounds, by turns
+        return SimpleNamespace(
+            people=lambda count: count,
+            run=lambda count, amp: (Times(0, ms_per_person * count * next(slowdown)), []))
+
+    costs = measure_against_persons([network(1), network(10)], (1, 4), rounds=3)
+    assert costs == [[2, 8], [20, 80]]
 
 
 def test_mixed_precision_runs_on_a_cpu(demo):

@@ -182,6 +182,25 @@ def test_who_is_wholly_hidden_gets_a_copy_of_the_centroid():
     assert (centroids[0] == centroids[1]).all() and sigmas[0] == sigmas[1]
 
 
+def test_without_second_choices_a_hidden_person_has_the_occluders_centroid():
+    poses = with_keypoints_at(0, 3)
+    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7, second_choice=None)
+    np.testing.assert_allclose(centroids, [[10, 20], [10, 20]], atol=0.1)
+
+
+def test_a_second_choice_has_the_least_support_that_is_asked_for():
+    """Three keypoints that agree, against seven."""
+    poses = with_keypoints_at(0, 3)
+    for least_support, place in ((3 / 7 - 0.01, 90), (3 / 7 + 0.01, 10)):
+        centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7, least_support)
+        np.testing.assert_allclose(centroids, [[10, 20], [place, 20]], atol=0.1)
+
+
+def test_nobody_has_no_centroid():
+    centroids, sigmas = dynamic_centroids(with_keypoints_at(), two_sides(), 0.5, 0.7)
+    assert centroids.shape == (0, 2) and sigmas.shape == (0, )
+
+
 # Persons that only a mask shows
 
 
