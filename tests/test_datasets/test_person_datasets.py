@@ -45,7 +45,7 @@ def test_classes_stay_when_a_config_gives_its_own_metainfo():
     assert dataset.metainfo['num_keypoints'] == 14
 
 
-def test_every_row_has_its_own_segmentation(write_coco):
+def test_every_annotation_is_a_row(write_coco):
     crowd = rle(np.pad(np.ones((10, 20), bool), 5))
     polygons = [[1, 1, 9, 1, 9, 9, 1, 9], [1, 20, 9, 20, 9, 30]]
     anns = [
@@ -56,7 +56,8 @@ def test_every_row_has_its_own_segmentation(write_coco):
     ]
     dataset = KDCCocoDataset(**write_coco([(grey_image(20, 30), anns)]), pipeline=[LOAD])
     sample = dataset[0]
-    assert sample['person_segs'] == [polygons, crowd, None, None]
+    segmentations = [ann.get('segmentation') for ann in sample['raw_ann_info']]
+    assert segmentations == [polygons, crowd, None, []]
     assert sample['keypoints'].shape == (4, NUM_KEYPOINTS, 2)
     assert sample['keypoints_visible'].max(axis=1).tolist() == [1, 0, 1, 0]
     assert sample['iscrowd'] == [0, 1, 0, 0]
@@ -69,8 +70,7 @@ def test_changing_a_sample_leaves_the_dataset_alone(write_coco, serialize):
         **write_coco([(grey_image(), [person(1, 1, 20, 20)])]),
         pipeline=[LOAD],
         serialize_data=serialize)
-    dataset[0]['person_segs'][0][0][0] = -99
-    assert dataset[0]['person_segs'][0][0][0] == 1
+    dataset[0]['raw_ann_info'][0]['segmentation'][0][0] = -99
     assert dataset[0]['raw_ann_info'][0]['segmentation'][0][0] == 1
 
 
@@ -241,7 +241,7 @@ def test_real_samples_pass_through_the_training_pipeline(data_root, name, folder
             pipeline=[LOAD, affine, dict(type='RandomFlip'), MASKS]))
     assert len(dataset) == images
     samples = [dataset[i] for i in range(len(dataset))]
-    assert sum(len(sample['person_segs']) for sample in samples) == rows
+    assert sum(len(sample['keypoint_table']) for sample in samples) == rows
     for sample in samples:
         assert ('mask_owner' in sample) == ('crowdpose' not in folder)
         assert sample['heatmap_ignore'].shape == (401, 401)

@@ -4,6 +4,9 @@ import cv2
 import numpy as np
 import pycocotools.mask as cocomask
 import pytest
+import torch
+from mmpose.datasets.transforms import PackPoseInputs
+from mmpose.registry import DATASETS, MODELS
 
 from kdc_mm.datasets import KDCCocoDataset
 from kdc_mm.datasets.transforms.person_masks import rasterize
@@ -132,6 +135,80 @@ def test_polygons_are_drawn_as_the_metric_draws_them(write_coco):
 
 def test_a_polygon_of_fewer_than_three_points_covers_nothing():
     assert not rasterize([[1, 1, 20, 20]], np.eye(3), (60, 80)).any()
+
+
+# What is packed
+
+
+def pack(results, **settings):
+    return PackPoseInputs(**settings)(results)['data_samples']
+
+
+@pytest.mark.parametrize('masks', [True, False])
+def test_the_packed_sample_holds_people_as_a_head_trains_on_them(write_coco, masks, recwarn):
+    anns = [person(5, 5, 10, 20), person(30, 5, 10, 20, iscrowd=1),
+            person(50, 5, 10, 20, keypoints=[55, 9, 1] + [0] * 48)]
+    if not masks:
+        anns = [dict(ann, segmentation=[]) for ann in anns]
+    results = load(write_coco, anns)
+    sample = pack(results)
+    table = sample.gt_instance_labels.keypoint_table
+    assert table.dtype == torch.float32 and table.shape == (3, NUM_KEYPOINTS, 3)
+    np.testing.assert_array_equal(table[..., :2], results['keypoints'])
+    assert table[..., 2].sum(1).tolist() == [NUM_KEYPOINTS, 0, 1]
+    fields = sample.gt_fields
+    assert fields.heatmap_ignore.dtype == torch.bool
+    np.testing.assert_array_equal(fields.heatmap_ignore[0], results['heatmap_ignore'])
+    assert ('mask_owner' in fields) == masks
+    if masks:
+        assert fields.mask_owner.dtype == torch.uint8
+        np.testing.assert_array_equal(fields.mask_owner[0], results['mask_owner'])
+    assert not [str(one.message) for one in recwarn if 'shape of value' in str(one.message)]
+
+
+def test_an_image_without_people_is_packed_too(write_coco):
+    sample = pack(load(write_coco, []))
+    assert sample.gt_instance_labels.keypoint_table.shape == (0, NUM_KEYPOINTS, 3)
+    assert not sample.gt_fields.mask_owner.any() and not sample.gt_fields.heatmap_ignore.any()
+
+
+def wholebody(ann):
+    """The annotation with the keypoints of feet, face and hands."""
+    parts = dict(foot_kpts=6, face_kpts=68, lefthand_kpts=21, righthand_kpts=21)
+    return dict(ann, **{part: [12, 15, 2] * number for part, number in parts.items()})
+
+
+@pytest.mark.parametrize('kind, num_keypoints', [('CocoDataset', 17), ('CrowdPoseDataset', 14),
+                                                 ('CocoWholeBodyDataset', 133)])
+def test_mmposes_own_data_sets_train_a_head(write_coco, kind, num_keypoints):
+    """With masks where there are segmentations; WholeBody's keypoints are integers."""
+    anns = [person(5, 5, 10, 20), person(30, 5, 20, 30)]
+    if kind == 'CrowdPoseDataset':
+        anns = [dict(ann, keypoints=ann['keypoints'][:3 * 14], segmentation=[]) for ann in anns]
+    if kind == 'CocoWholeBodyDataset':
+        anns = [wholebody(ann) for ann in anns]
+    affine = dict(type='BottomupRandomAffine', input_size=(65, 65))
+    pipeline = [LOAD, affine, dict(type='RandomFlip', prob=1.), MASKS,
+                dict(type='PackPoseInputs')]
+    dataset = DATASETS.build(dict(
+        type=kind, data_mode='bottomup', pipeline=pipeline, **write_coco([(grey_image(), anns)])))
+    sample = dataset[0]['data_samples']
+    assert sample.gt_instance_labels.keypoint_table.shape == (2, num_keypoints, 3)
+    assert sample.gt_instance_labels.keypoint_table[..., 2].all()
+    assert ('mask_owner' in sample.gt_fields) == (kind != 'CrowdPoseDataset')
+
+    chain = [(k, k + 1) for k in range(num_keypoints - 1)]
+    names = dict(CocoDataset='coco', CrowdPoseDataset='crowdpose',
+                 CocoWholeBodyDataset='coco_wholebody')
+    part = dict(feat_channels=8, num_convs=1)
+    head = MODELS.build(dict(
+        type='KDCHead', in_channels=4, pose_head=part, seg_head=part, decoder=dict(
+            type='PoseSeg', input_size=(65, 65), radius=8, limbs=chain,
+            metainfo=f'configs/_base_/datasets/{names[kind]}.py')))
+    losses = head.loss((torch.randn(1, 4, 17, 17), ), [sample])
+    sum(losses.values()).backward()
+    assert losses['loss_limb'] > 0
+    assert (losses['loss_semantic'] > 0) == (kind != 'CrowdPoseDataset')
 
 
 # Alignment

@@ -1,4 +1,4 @@
-"""What a checkpoint of the heads holds: keys, shapes, and the settings that its outputs depend on."""
+"""What a checkpoint of the heads holds: keys, shapes, and settings that shape its outputs."""
 import pytest
 import torch
 from mmengine.hooks import EMAHook

@@ -67,10 +67,11 @@ class KDCPoseHead(FieldHead):
         self.out = nn.Conv2d(feat_channels if num_convs else in_channels,
                              sum(self.field_channels.values()), 1)
 
-        loss_person_centroid, person_centroid_unit = split_unit(
-            loss_person_centroid, 'unit_px', 'person_centroid_unit',
-            limb_unit if person_centroid_unit is None else person_centroid_unit)
+        if person_centroid_unit is None:
+            person_centroid_unit = limb_unit
         loss_limb, limb_unit = split_unit(loss_limb, 'unit_px', 'limb_unit', limb_unit)
+        loss_person_centroid, person_centroid_unit = split_unit(
+            loss_person_centroid, 'unit_px', 'person_centroid_unit', person_centroid_unit)
         self.units = dict(limbs=limb_unit, person_centroids=person_centroid_unit)
         self.loss_heatmap = MODELS.build(loss_heatmap)
         self.loss_limb = MODELS.build(loss_limb)
