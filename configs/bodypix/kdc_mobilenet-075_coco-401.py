@@ -31,12 +31,31 @@ model = dict(
         seg_head=dict(num_convs=0)),
     test_cfg=dict(flip_test=False))
 
-# BodyPix pads with grey
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].pad_val = 127
-train_pipeline[4].encoder = codec
-val_pipeline = _base_.val_pipeline
-val_pipeline[1].pad_val = (127, 127, 127)
+# BodyPix was trained with grey around its images
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(
+        type='BottomupRandomAffine',
+        input_size=codec['input_size'],
+        scale_type='long',
+        scale_factor=(0.6, 1.4),
+        rotate_factor=30,
+        shift_factor=0.15,
+        pad_val=127),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='BottomupGetPersonMasks'),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(
+        type='BottomupResize',
+        input_size=codec['input_size'],
+        size_factor=1,
+        pad_val=(127, 127, 127)),
+    _base_.val_pipeline[-1],
+]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

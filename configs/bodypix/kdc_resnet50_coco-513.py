@@ -2,8 +2,7 @@
 # are converted.
 _base_ = ['kdc_mobilenet-075_coco-401.py']
 
-codec = _base_.codec
-codec.input_size = (513, 513)
+codec = dict(input_size=(513, 513))
 
 model = dict(
     data_preprocessor=dict(mean=[123.15, 115.90, 103.06], std=[1., 1., 1.]),
@@ -11,10 +10,10 @@ model = dict(
     head=dict(in_channels=2048, decoder=codec))
 
 train_pipeline = _base_.train_pipeline
-train_pipeline[1].input_size = codec.input_size
-train_pipeline[4].encoder = codec
+train_pipeline[1].input_size = codec['input_size']
+train_pipeline[4].encoder.input_size = codec['input_size']
 val_pipeline = _base_.val_pipeline
-val_pipeline[1].input_size = codec.input_size
+val_pipeline[1].input_size = codec['input_size']
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

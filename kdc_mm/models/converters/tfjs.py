@@ -87,7 +87,7 @@ def read_weights(manifest: List[dict], folder: Path) -> Dict[str, np.ndarray]:
             at += dtype.itemsize * count
             packed = entry.get('quantization', {})
             if 'scale' in packed:
-                value = value * packed['scale'] + packed['min']
+                value = value.astype(np.float32) * packed['scale'] + packed['min']
             arrays[entry['name']] = value.astype(entry['dtype'])
     return arrays
 
