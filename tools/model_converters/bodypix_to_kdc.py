@@ -27,7 +27,7 @@ from kdc_mm.models.converters.bodypix import (  # noqa: E402
     photo_features,
     read_bodypix,
 )
-from kdc_mm.models.converters.tfjs import GraphModelError  # noqa: E402
+from kdc_mm.models.converters.tfjs import ConversionError  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = dict(
@@ -86,11 +86,11 @@ def find_photos(folder: Path) -> List[Path]:
     """The first PHOTOS images of a folder.
 
     Raises:
-        GraphModelError: if there is none.
+        ConversionError: if there is none.
     """
     photos = sorted(path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
     if not photos:
-        raise GraphModelError(f'{folder} holds no images ({", ".join(IMAGE_SUFFIXES)}).')
+        raise ConversionError(f'{folder} holds no images ({", ".join(IMAGE_SUFFIXES)}).')
     return photos[:PHOTOS]
 
 
@@ -100,7 +100,7 @@ def main(argv=None) -> None:
     name = f'model-stride{args.stride}.json' if args.stride.isdigit() else args.stride
     try:
         convert(args.folder / name, args.fit_bandwidth, args.out)
-    except GraphModelError as error:
+    except ConversionError as error:
         sys.exit(str(error))
 
 

@@ -29,7 +29,7 @@ from ...codecs.skeleton import Skeleton
 from ..backbones.tf_architectures import ARCHITECTURES
 from ..backbones.tf_graph import TFGraph, run_graph
 from ..heads import KDCHead
-from .tfjs import GraphModel, GraphModelError, find_output, read_graph_model
+from .tfjs import GraphModel, ConversionError, find_output, read_graph_model
 
 #: PersonLab's kinematic tree, in the order of its displacement channels.
 CHAIN = [
@@ -60,7 +60,7 @@ def read_bodypix(file: Path) -> BodyPix:
     """Read a BodyPix network from its JSON file and the weights beside it.
 
     Raises:
-        GraphModelError: if it is another network; and as :func:`read_graph_model`.
+        ConversionError: if it is another network; and as :func:`read_graph_model`.
     """
     model = read_graph_model(file, OUTPUTS)
     nodes = {node.name: node for node in model.nodes}
@@ -69,14 +69,14 @@ def read_bodypix(file: Path) -> BodyPix:
         bias = nodes[find_output(nodes, output, file)]
         conv = nodes.get(bias.inputs[0])
         if bias.op != 'BiasAdd' or conv is None or conv.op != 'Conv2D':
-            raise GraphModelError(f'{file}: {bias.name} is no 1×1 convolution of features: it is '
+            raise ConversionError(f'{file}: {bias.name} is no 1×1 convolution of features: it is '
                                   'another network.')
         kernel = model.weights[conv.inputs[1]]
         maps[output] = torch.cat([kernel[:, :, 0, 0], model.weights[bias.inputs[1]][:, None]], 1)
         sources.add(conv.inputs[0])
         tail |= {bias.name, conv.name}
     if len(sources) > 1:
-        raise GraphModelError(f'{file}: the outputs come from different features '
+        raise ConversionError(f'{file}: the outputs come from different features '
                               f'({", ".join(sorted(sources))}): it is another network.')
     nodes = [node for node in model.nodes if node.name not in tail]
     return BodyPix(GraphModel(nodes, model.weights), sources.pop(), maps)
@@ -86,12 +86,12 @@ def load_backbone(backbone: TFGraph, network: BodyPix) -> None:
     """Copy the weights of a BodyPix network into a backbone, and see that both do the same.
 
     Raises:
-        GraphModelError: if the backbone is another network.
+        ConversionError: if the backbone is another network.
     """
     for name, weight in backbone.weights.items():
         given = network.graph.weights.get(name)
         if given is None or given.shape != weight.shape:
-            raise GraphModelError(
+            raise ConversionError(
                 f'the graph is that of another network: {name} is to have the shape '
                 f'{tuple(weight.shape)}, and ' +
                 ('is missing.' if given is None else f'has {tuple(given.shape)}.'))
@@ -102,7 +102,7 @@ def load_backbone(backbone: TFGraph, network: BodyPix) -> None:
         features = backbone(noise)[-1]
     scale = expected.abs().max()
     if features.shape != expected.shape or (features - expected).abs().max() > 1e-4 * scale:
-        raise GraphModelError('the graph is that of another network: the same weights give other '
+        raise ConversionError('the graph is that of another network: the same weights give other '
                               'features. Is the output stride the same?')
 
 
@@ -110,13 +110,13 @@ def backbone_config(network: BodyPix) -> dict:
     """Config of the backbone that a BodyPix network has.
 
     Raises:
-        GraphModelError: if its architecture is not known.
+        ConversionError: if its architecture is not known.
     """
     for architecture, build in ARCHITECTURES.items():
         if build(16).shapes.keys() <= network.graph.weights.keys():
             return dict(type='TFGraph', architecture=architecture,
                         output_stride=_output_stride(network))
-    raise GraphModelError('the graph is that of another network: the weights have not the names of '
+    raise ConversionError('the graph is that of another network: the weights have not the names of '
                           f'{" or ".join(ARCHITECTURES)}.')
 
 
@@ -179,7 +179,7 @@ def fit_log_bandwidth(features: Iterable[Tensor], maps: Dict[str, Tensor]) -> Tu
         tuple: (C + 1,) and the root mean square of what ln σ misses by.
 
     Raises:
-        ValueError: if no cell shows a person.
+        ConversionError: if no cell shows a person.
     """
     gram, moment, square, count = 0, 0, 0, 0
     for feature in features:
@@ -191,7 +191,7 @@ def fit_log_bandwidth(features: Iterable[Tensor], maps: Dict[str, Tensor]) -> Tu
         gram, moment = gram + cells @ cells.T, moment + cells @ target
         square, count = square + target @ target, count + len(target)
     if not count:
-        raise ValueError('No cell of the photos shows a person; ln σ cannot be fitted.')
+        raise ConversionError('no cell of the photos shows a person: ln σ cannot be fitted.')
     fit = torch.linalg.lstsq(gram, moment[:, None], driver='gelsd').solution[:, 0]
     error = (square - 2 * fit @ moment + fit @ gram @ fit) / count
     return fit.float(), float(error.clamp(min=0).sqrt())

@@ -16,7 +16,7 @@ from ..backbones.tf_graph import OPERATIONS
 _CONVOLUTIONS = ('Conv2D', 'DepthwiseConv2dNative')
 
 
-class GraphModelError(ValueError):
+class ConversionError(ValueError):
     """A file or graph that cannot be converted; the message is one line that says why."""
 
 
@@ -39,7 +39,7 @@ def read_graph_model(file: Path, outputs: Sequence[str]) -> GraphModel:
         outputs (sequence[str]): Endings of the names of the nodes wanted, each of one node.
 
     Raises:
-        GraphModelError: if the file is no graph model, lacks an output, if a file of weights is
+        ConversionError: if the file is no graph model, lacks an output, if a file of weights is
             missing or cut short, or if there are operations other than
             :data:`~kdc_mm.models.backbones.tf_graph.OPERATIONS`.
     """
@@ -50,7 +50,7 @@ def read_graph_model(file: Path, outputs: Sequence[str]) -> GraphModel:
     arrays = read_weights(model['weightsManifest'], file.parent)
     for node in wanted:
         if node['op'] == 'Const' and node['name'] not in arrays:
-            raise GraphModelError(f'{file} names no weights for {node["name"]}.')
+            raise ConversionError(f'{file} names no weights for {node["name"]}.')
     images = {node['name'] for node in wanted if node['op'] == 'Placeholder'}
     graph = [_read_node(node, arrays, images) for node in wanted
              if node['op'] not in ('Const', 'Placeholder')]
@@ -61,7 +61,7 @@ def find_output(names: Sequence[str], ending: str, file: Path) -> str:
     """The one name that is ``ending``, or ends with it after a slash."""
     found = [name for name in names if f'/{name}'.endswith(f'/{ending}')]
     if len(found) != 1:
-        raise GraphModelError(f'{file} has no output {ending}: it is another network.')
+        raise ConversionError(f'{file} has no output {ending}: it is another network.')
     return found[0]
 
 
@@ -78,7 +78,7 @@ def read_weights(manifest: List[dict], folder: Path) -> Dict[str, np.ndarray]:
         counts = [math.prod(entry['shape']) for entry in group['weights']]
         expected = sum(dtype.itemsize * count for dtype, count in zip(stored, counts))
         if len(data) != expected:
-            raise GraphModelError(
+            raise ConversionError(
                 f'{folder / group["paths"][0]}: {len(data)} bytes of weights where the graph names '
                 f'{expected} ({len(group["paths"])} files). Fetch them again.')
         at = 0
@@ -97,15 +97,15 @@ def _read_json(file: Path) -> dict:
         model = json.loads(file.read_text())
     except FileNotFoundError:
         others = ', '.join(sorted(path.name for path in file.parent.glob('*.json')))
-        raise GraphModelError(
+        raise ConversionError(
             f'{file} does not exist' + (f' (there: {others}).' if others else '.')) from None
     except ValueError:
-        raise GraphModelError(f'{file} is no JSON.') from None
+        raise ConversionError(f'{file} is no JSON.') from None
     if not isinstance(model, dict) or not {'modelTopology', 'weightsManifest'} <= model.keys():
-        raise GraphModelError(f'{file} is no TensorFlow.js graph model: it lacks modelTopology or '
+        raise ConversionError(f'{file} is no TensorFlow.js graph model: it lacks modelTopology or '
                               'weightsManifest.')
     if 'node' not in model['modelTopology']:
-        raise GraphModelError(f'{file} is a TensorFlow.js model of layers; a graph is needed.')
+        raise ConversionError(f'{file} is a TensorFlow.js model of layers; a graph is needed.')
     return model
 
 
@@ -113,7 +113,7 @@ def _read_shard(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise GraphModelError(f'{file} is missing: the JSON names it as a file of its weights. '
+        raise ConversionError(f'{file} is missing: the JSON names it as a file of its weights. '
                               'Put it beside the JSON.') from None
 
 
@@ -136,7 +136,7 @@ def _read_node(node: dict, arrays: Dict[str, np.ndarray], images: Collection[str
     name, op = node['name'], node['op']
     inputs = tuple(IMAGE if source in images else source for source in node.get('input', []))
     if op not in OPERATIONS:
-        raise GraphModelError(f'node {name} is of kind {op}; known are {", ".join(OPERATIONS)}.')
+        raise ConversionError(f'node {name} is of kind {op}; known are {", ".join(OPERATIONS)}.')
     attributes = {}
     if op == 'Pad':
         attributes = dict(pads=_pads(name, arrays[inputs[1]]))
@@ -144,10 +144,10 @@ def _read_node(node: dict, arrays: Dict[str, np.ndarray], images: Collection[str
     elif op in _CONVOLUTIONS or op == 'MaxPool':
         attributes = dict(stride=_side(node, 'strides'), padding=_text(node, 'padding'))
         if attributes['padding'] not in ('SAME', 'VALID'):
-            raise GraphModelError(f'node {name} has padding {attributes["padding"]}; known are '
+            raise ConversionError(f'node {name} has padding {attributes["padding"]}; known are '
                                   'SAME and VALID.')
         if _text(node, 'data_format') != 'NHWC':
-            raise GraphModelError(f'node {name} has another layout than NHWC.')
+            raise ConversionError(f'node {name} has another layout than NHWC.')
         if op == 'MaxPool':
             attributes.update(size=_side(node, 'ksize'))
         elif 'dilations' in node['attr']:
@@ -166,7 +166,7 @@ def _side(node: dict, attribute: str) -> int:
 
 def _pads(name: str, paddings: np.ndarray) -> Tuple[int, ...]:
     if paddings[[0, 3]].any():
-        raise GraphModelError(f'node {name} pads more than height and width.')
+        raise ConversionError(f'node {name} pads more than height and width.')
     return (*paddings[2].tolist(), *paddings[1].tolist())
 
 
