@@ -29,7 +29,7 @@ from ...codecs.skeleton import Skeleton
 from ..backbones.tf_architectures import ARCHITECTURES
 from ..backbones.tf_graph import TFGraph, run_graph
 from ..heads import KDCHead
-from .tfjs import GraphModel, ConversionError, find_output, read_graph_model
+from .tfjs import ConversionError, GraphModel, find_output, read_graph_model
 
 #: PersonLab's kinematic tree, in the order of its displacement channels.
 CHAIN = [
