@@ -1,14 +1,11 @@
 """TFGraph: TensorFlow's networks as backbones."""
-import json
-
-import numpy as np
 import pytest
 import torch
 from mmpose.registry import MODELS
 
 from kdc_mm.models.converters.bodypix import backbone_config, load_backbone, read_bodypix
 
-from .tfjs_files import run_slowly, write_model
+from .tfjs_files import run_slowly, write_with_random_weights
 
 
 def build(architecture='mobilenet_v1_075', **settings):
@@ -62,30 +59,11 @@ def test_what_an_architecture_has_not_is_refused(settings, message):
         build(**settings)
 
 
-def random_weights(manifest):
-    """Random weights for all entries of a manifest, small enough for activations to stay."""
-    rng = np.random.default_rng(0)
-    weights = {}
-    for entry in manifest:
-        shape = entry['shape']
-        if entry['dtype'] == 'int32':  # paddings: 3 before the stem, else 1
-            width = 1 if 'Pad_1' in entry['name'] else 3
-            weights[entry['name']] = np.array(
-                [[0, 0], [width, width], [width, width], [0, 0]], np.int32)
-        else:
-            bound = (3 / np.prod(shape[:-1]))**0.5 if len(shape) == 4 else 0.1
-            weights[entry['name']] = rng.uniform(-bound, bound, shape).astype(np.float32)
-    return weights
-
-
 def test_the_graph_of_bodypix_resnet50_runs_as_it_is_written(data_root, tmp_path):
     source = data_root.parent / 'personlab/bodypix-resnet50-graph/model-stride16.json'
     if not source.exists():
         pytest.skip(f'no graph at {source}')
-    model = json.loads(source.read_text())
-    nodes = [one for one in model['modelTopology']['node'] if one['op'] != 'Const']
-    weights = random_weights(model['weightsManifest'][0]['weights'])
-    readable = write_model(tmp_path, nodes, weights, 'uint8')
+    nodes, readable = write_with_random_weights(tmp_path, source)
     network = read_bodypix(tmp_path / 'model-stride16.json')
     config = backbone_config(network)
     assert config == dict(type='TFGraph', architecture='resnet_v1_50', output_stride=16)

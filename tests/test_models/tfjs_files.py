@@ -66,6 +66,30 @@ def write_model(folder, nodes, weights, stored='float32', name='model-stride16.j
     return readable
 
 
+def _random_weights(manifest):
+    """Random weights for all entries of a manifest, small enough for activations to stay."""
+    rng = np.random.default_rng(0)
+    weights = {}
+    for entry in manifest:
+        shape = entry['shape']
+        if entry['dtype'] == 'int32':  # paddings: 3 before the stem, else 1
+            width = 1 if 'Pad_1' in entry['name'] else 3
+            weights[entry['name']] = np.array(
+                [[0, 0], [width, width], [width, width], [0, 0]], np.int32)
+        else:
+            bound = (3 / np.prod(shape[:-1]))**0.5 if len(shape) == 4 else 0.1
+            weights[entry['name']] = rng.uniform(-bound, bound, shape).astype(np.float32)
+    return weights
+
+
+def write_with_random_weights(folder, source):
+    """Write the graph of a JSON file with random weights of 8 bits; its nodes, and the weights."""
+    model = json.loads(source.read_text())
+    nodes = [one for one in model['modelTopology']['node'] if one['op'] != 'Const']
+    weights = _random_weights(model['weightsManifest'][0]['weights'])
+    return nodes, write_model(folder, nodes, weights, 'uint8')
+
+
 def run_slowly(nodes, weights, image):
     """Values (B, h, w, C) of all nodes of a JSON, one after the other."""
     values = dict(sub_2=image.permute(0, 2, 3, 1))

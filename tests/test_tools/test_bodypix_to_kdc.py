@@ -24,7 +24,7 @@ from kdc_mm.models.converters.bodypix import (
 from kdc_mm.models.converters.tfjs import ConversionError
 from tests.test_configs.small import run, small_config
 from tests.test_end_to_end.tiny import load_tool
-from tests.test_models.tfjs_files import node, write_model
+from tests.test_models.tfjs_files import node, write_model, write_with_random_weights
 
 CONFIG = 'configs/bodypix/kdc_mobilenet-075_coco-401.py'
 CHANNELS = dict(zip(OUTPUTS, (17, 34, 34, 1, 32, 32)))
@@ -33,6 +33,14 @@ CHANNELS = dict(zip(OUTPUTS, (17, 34, 34, 1, 32, 32)))
 @pytest.fixture(scope='module')
 def tool():
     return load_tool('model_converters/bodypix_to_kdc')
+
+
+@pytest.fixture(scope='module')
+def personlab(data_root):
+    folder = data_root.parent / 'personlab'
+    if not folder.is_dir():
+        pytest.skip(f'no BodyPix at {folder}')
+    return folder
 
 
 def bodypix_nodes(output_stride=16):
@@ -58,8 +66,8 @@ def bodypix_nodes(output_stride=16):
     return nodes, weights
 
 
-def load(checkpoint, stride=16):
-    cfg = Config.fromfile(CONFIG)
+def load(checkpoint, stride=16, config=CONFIG):
+    cfg = Config.fromfile(config)
     cfg.model.backbone.output_stride = stride
     cfg.model.head.decoder.update(heatmap_stride=stride, mask_stride=stride)
     model = MODELS.build(cfg.model).eval()
@@ -95,6 +103,18 @@ def test_the_stride_names_the_json_and_what_the_config_needs(tool, tmp_path, cap
     tool.main([str(tmp_path), str(tmp_path / 'same.pth'), '--stride', 'model-stride8.json'])
     weights = [load(tmp_path / name, 8).state_dict() for name in ('out.pth', 'same.pth')]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_a_resnet50_becomes_a_checkpoint_of_its_own_config(tool, personlab, tmp_path, capsys):
+    write_with_random_weights(tmp_path, personlab / 'bodypix-resnet50-graph/model-stride16.json')
+    tool.main([str(tmp_path), str(tmp_path / 'out.pth')])
+    config = 'configs/bodypix/kdc_resnet50_coco-513.py'
+    assert config in capsys.readouterr().out
+    model = load(tmp_path / 'out.pth', config=config)
+    black = dict(inputs=[torch.zeros(3, 513, 513, dtype=torch.uint8)], data_samples=[None])
+    image = model.data_preprocessor(black)['inputs']
+    torch.testing.assert_close(image[0, :, 0, 0], -torch.tensor([123.15, 115.90, 103.06]))
+    assert fields_of(model, image)['heatmaps'].shape == (17, 33, 33)
 
 
 def refusal(tool, folder, *flags):
@@ -195,14 +215,6 @@ def test_the_bandwidth_is_the_least_squares_fit_at_cells_of_persons():
     assert error == pytest.approx(np.sqrt((misses**2).mean()), abs=1e-4)
     with pytest.raises(ConversionError, match='no cell'):
         fit_log_bandwidth([], maps)
-
-
-@pytest.fixture(scope='module')
-def personlab(data_root):
-    folder = data_root.parent / 'personlab'
-    if not folder.is_dir():
-        pytest.skip(f'no BodyPix at {folder}')
-    return folder
 
 
 @pytest.fixture(scope='module')
