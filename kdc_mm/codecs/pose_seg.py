@@ -17,7 +17,7 @@ from .cluster import (
 from .gaussians import smooth_channels
 from .group import GroupingTolerance, group_keypoints, suppress_ghosts
 from .merge import Keypoints, full_disk_weight, merge_votes, strongest_of_each_kind, vote_scatter
-from .owner_maps import IGNORED, MAX_PERSONS, NOBODY, keypoint_owner_map
+from .owner_maps import IGNORED, MAX_PERSONS, keypoint_owner_maps
 from .people import ImageFrame, People, Poses
 from .skeleton import build_skeleton
 from .vote import Votes, collect_votes
@@ -193,14 +193,12 @@ class PoseSeg(BaseKeypointCodec):
                              'encoded.')
         labelled = np.ones(keypoints.shape[:2], bool) if keypoints_visible is None else (
             keypoints_visible > 0)
-        keypoint_owner = keypoint_owner_map(keypoints, labelled, self.heatmap_size,
-                                            self.heatmap_stride, self.radius)
-        if heatmap_ignore is not None:
-            ignored = heatmap_ignore[::self.heatmap_stride, ::self.heatmap_stride]
-            keypoint_owner[(keypoint_owner == NOBODY) & ignored] = IGNORED
+        table = np.concatenate([keypoints, labelled[..., None]], axis=2).astype(np.float32)
+        ignored = None if heatmap_ignore is None else torch.as_tensor(heatmap_ignore)[None]
+        [keypoint_owner] = keypoint_owner_maps([torch.from_numpy(table)], self.heatmap_size,
+                                               self.heatmap_stride, self.radius, ignored).numpy()
         if mask_owner is None:
             mask_owner = np.full(self.input_size[::-1], IGNORED, np.uint8)
-        table = np.concatenate([keypoints, labelled[..., None]], axis=2).astype(np.float32)
         return dict(owner_maps=[keypoint_owner, mask_owner[None]], keypoint_table=table)
 
     def decode(self, encoded: Dict[str, np.ndarray], frame: Optional[ImageFrame] = None) -> People:

@@ -36,11 +36,7 @@ class Skeleton:
     @property
     def outgoing(self) -> np.ndarray:
         """(K, D) int64: the directed edges that leave each keypoint, -1 beyond their number."""
-        leaving = [np.flatnonzero(self.edges[:, 0] == k) for k in range(self.num_keypoints)]
-        table = np.full((self.num_keypoints, max(map(len, leaving))), -1, dtype=np.int64)
-        for k, edges in enumerate(leaving):
-            table[k, :len(edges)] = edges
-        return table
+        return outgoing_edges(self.edges, self.num_keypoints)
 
     @property
     def mirrored_edges(self) -> List[int]:
@@ -48,6 +44,15 @@ class Skeleton:
         index = {tuple(edge): e for e, edge in enumerate(self.edges.tolist())}
         flip = self.flip_indices
         return [index.get((flip[a], flip[b]), -1) for a, b in self.edges.tolist()]
+
+
+def outgoing_edges(edges: np.ndarray, num_keypoints: int) -> np.ndarray:
+    """Directed edges (n, 2) by the keypoint that they leave: (K, D) numbers, -1 beyond them."""
+    leaving = [np.flatnonzero(edges[:, 0] == k) for k in range(num_keypoints)]
+    table = np.full((num_keypoints, max(map(len, leaving))), -1, dtype=np.int64)
+    for k, numbers in enumerate(leaving):
+        table[k, :len(numbers)] = numbers
+    return table
 
 
 def build_skeleton(metainfo: str, limbs: Optional[Sequence[Tuple]] = None) -> Skeleton:

@@ -2,12 +2,13 @@
 
 Shapes: K keypoints, 2E directed limbs, map of h×w cells, N persons, input of H×W pixels.
 """
-from typing import Dict, NamedTuple, Sequence
+from typing import Dict, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from .owner_maps import IGNORED, NOBODY
+from .owner_maps import IGNORED, is_person
+from .skeleton import outgoing_edges
 
 
 def cell_positions(height: int, width: int, stride: int, device) -> Tensor:
@@ -23,68 +24,25 @@ def labelled_centroids(keypoint_table: Tensor) -> Tensor:
     return (keypoint_table[..., :2] * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def build_pose_fields(keypoint_owner: Tensor, keypoint_table: Tensor, stride: int,
-                      edges: Tensor) -> Dict[str, Tensor]:
-    """The pose targets of one image (paper, 3.1 and 3.2).
-
-    Args:
-        keypoint_owner (Tensor): (K, h, w) uint8 owner map.
-        keypoint_table (Tensor): (N, K, 3): x, y in input pixels, labelled.
-        stride (int): Stride of the map.
-        edges (Tensor): (2E, 2) directed limbs a→b.
-
-    Returns:
-        dict: float tensors
-
-        - heatmap (K, h, w): 1 in any person's disk, KHDR.
-        - heatmap_weight (K, h, w): 0 where ignored.
-        - key_centroid (K, 2, h, w): k_v = q − p in the disk, pixels.
-        - person_centroid (K, 2, h, w): from p to the mean of the person's labelled keypoints.
-        - limb (2E, 2, h, w): from p in the disk of a to b of the same person, pixels.
-        - limb_weight (2E, h, w): 1 in disks of a whose person has b labelled too.
-    """
-    owner = keypoint_owner.long()
-    num_keypoints, height, width = owner.shape
-    owned = (owner != NOBODY) & (owner != IGNORED)
-    position = cell_positions(height, width, stride, owner.device)
-    # row 0 of each table stands for cells that nobody owns
-    table = torch.cat([keypoint_table.new_zeros(1, num_keypoints, 3), keypoint_table])
-    person = torch.where(owned, owner, 0)
-    channel = torch.arange(num_keypoints, device=owner.device)[:, None, None]
-
-    def vectors(target: Tensor, mask: Tensor) -> Tensor:
-        """From each cell to its target: (C, h, w, 2) → (C, 2, h, w), 0 outside the mask."""
-        return (target.permute(0, 3, 1, 2) - position) * mask[:, None]
-
-    start, end = edges[:, 0], edges[:, 1]
-    limb_owned = owned[start] & (table[person[start], end[:, None, None], 2] > 0)
-    return dict(
-        heatmap=owned.float(),
-        heatmap_weight=(owner != IGNORED).float(),
-        key_centroid=vectors(table[person, channel, :2], owned),
-        person_centroid=vectors(labelled_centroids(table)[person], owned),
-        limb=vectors(table[person[start], end[:, None, None], :2], limb_owned),
-        limb_weight=limb_owned.float())
-
-
 class DiskCells(NamedTuple):
-    """The M map cells of a batch that lie in a keypoint's disk, and their targets in pixels.
+    """The M map cells of a batch that lie in a keypoint's disk, and their targets in pixels: all
+    of PoseNet's targets (paper, 3.1 and 3.2).
 
-    ``index`` image, channel, row, column, each (M,); ``key_centroid`` (M, 2), ``person_centroid``
-    (M, 2), and for the D limbs that leave the cell's keypoint ``edge`` (M, D) their numbers,
-    ``limb`` (M, D, 2) and ``limb_weight`` (M, D), 0 where the far end is not labelled.
+    ``index`` image, channel, row, column, each (M,): where the heatmap is 1, KHDR;
+    ``key_centroid`` (M, 2): k_v = q − p; ``person_centroid`` (M, 2): from p to the mean of the
+    person's labelled keypoints. ``limb_index`` image, edge, row, column, each (L,): the pairs of a
+    cell in the disk of a and a limb a→b whose end b is labelled too; ``limb`` (L, 2): from p to b.
     """
-    index: tuple
+    index: Tuple[Tensor, ...]
     key_centroid: Tensor
     person_centroid: Tensor
-    edge: Tensor
+    limb_index: Tuple[Tensor, ...]
     limb: Tensor
-    limb_weight: Tensor
 
 
 def build_disk_cells(keypoint_owner: Tensor, keypoint_tables: Sequence[Tensor], stride: int,
                      edges: Tensor, outgoing: Tensor) -> DiskCells:
-    """The vectors of :func:`build_pose_fields` for a batch, only where they are defined.
+    """The targets of a batch, only where they are defined.
 
     Disks fill a few percent of the maps; training touches no more than these cells.
 
@@ -98,7 +56,7 @@ def build_disk_cells(keypoint_owner: Tensor, keypoint_tables: Sequence[Tensor], 
     Returns:
         DiskCells: in the order image, channel, row, column.
     """
-    index = ((keypoint_owner != NOBODY) & (keypoint_owner != IGNORED)).nonzero(as_tuple=True)
+    index = is_person(keypoint_owner).nonzero(as_tuple=True)
     image, channel, row, column = index
     first = [0]
     for one in keypoint_tables:
@@ -108,16 +66,54 @@ def build_disk_cells(keypoint_owner: Tensor, keypoint_tables: Sequence[Tensor], 
         first[:-1], device=image.device)[image]
     position = torch.stack([column, row], 1) * stride
     edge = outgoing[channel]
-    exists = edge >= 0
-    edge = edge.clamp(min=0)
     far_end = table[person[:, None], edges[edge, 1]]
+    cell, leaving = ((edge >= 0) & (far_end[..., 2] > 0)).nonzero(as_tuple=True)
     return DiskCells(
         index,
         key_centroid=table[person, channel, :2] - position,
         person_centroid=labelled_centroids(table)[person] - position,
-        edge=edge,
-        limb=far_end[..., :2] - position[:, None],
-        limb_weight=(exists & (far_end[..., 2] > 0)).float())
+        limb_index=(image[cell], edge[cell, leaving], row[cell], column[cell]),
+        limb=far_end[cell, leaving, :2] - position[cell])
+
+
+def build_pose_fields(keypoint_owner: Tensor, keypoint_table: Tensor, stride: int,
+                      edges: Tensor) -> Dict[str, Tensor]:
+    """The targets of one image as maps, for pictures and perfect maps.
+
+    Args:
+        keypoint_owner (Tensor): (K, h, w) uint8 owner map.
+        keypoint_table (Tensor): (N, K, 3): x, y in input pixels, labelled.
+        stride (int): Stride of the map.
+        edges (Tensor): (2E, 2) directed limbs a→b.
+
+    Returns:
+        dict: float tensors, see :class:`DiskCells`; vectors are 0 where they are not defined
+
+        - heatmap (K, h, w): 1 in any person's disk.
+        - heatmap_weight (K, h, w): 0 where ignored.
+        - key_centroid (K, 2, h, w), person_centroid (K, 2, h, w), limb (2E, 2, h, w)
+        - limb_weight (2E, h, w): 1 where a limb is defined.
+    """
+    num_keypoints, height, width = keypoint_owner.shape
+    outgoing = torch.as_tensor(outgoing_edges(edges.cpu().numpy(), num_keypoints))
+    cells = build_disk_cells(keypoint_owner[None], [keypoint_table], stride, edges,
+                             outgoing.to(edges.device))
+
+    def spread(index, channels: int, values: Tensor) -> Tensor:
+        """Values (M, ...) on maps (channels, ..., h, w)."""
+        _, channel, row, column = index
+        maps = keypoint_table.new_zeros(channels, height, width, *values.shape[1:])
+        maps[channel, row, column] = values
+        return maps.movedim((1, 2), (-2, -1))
+
+    ones, limb_ones = torch.ones_like(cells.key_centroid[:, 0]), torch.ones_like(cells.limb[:, 0])
+    return dict(
+        heatmap=spread(cells.index, num_keypoints, ones),
+        heatmap_weight=(keypoint_owner != IGNORED).float(),
+        key_centroid=spread(cells.index, num_keypoints, cells.key_centroid),
+        person_centroid=spread(cells.index, num_keypoints, cells.person_centroid),
+        limb=spread(cells.limb_index, len(edges), cells.limb),
+        limb_weight=spread(cells.limb_index, len(edges), limb_ones))
 
 
 def build_mask_fields(mask_owner: Tensor) -> Dict[str, Tensor]:
@@ -130,9 +126,8 @@ def build_mask_fields(mask_owner: Tensor) -> Dict[str, Tensor]:
         dict: ``semantic`` (H, W) float, 1 on persons; ``semantic_weight`` (H, W) float, 0 where
         ignored.
     """
-    ignored = mask_owner == IGNORED
     return dict(
-        semantic=((mask_owner != NOBODY) & ~ignored).float(), semantic_weight=(~ignored).float())
+        semantic=is_person(mask_owner).float(), semantic_weight=(mask_owner != IGNORED).float())
 
 
 def upsample_to_input(maps: Tensor, stride: int, input_size) -> Tensor:

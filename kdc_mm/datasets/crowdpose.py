@@ -8,7 +8,7 @@ from .person_rows import PersonRowsMixin
 class KDCCrowdPoseDataset(PersonRowsMixin, CrowdPoseDataset):
     """MMPose's ``CrowdPoseDataset`` in bottom-up mode.
 
-    CrowdPose has no segmentations: ``person_segs`` is a list of None, and only poses are learnt.
+    CrowdPose has no segmentations: only poses are learnt.
     See :class:`PersonRowsMixin` for the keys added to a sample.
     """
 

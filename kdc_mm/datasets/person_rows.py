@@ -13,13 +13,8 @@ class PersonRowsMixin:
 
     - ``data_mode`` is ``'bottomup'`` by default: one sample is one image.
     - ``metainfo['classes']`` is ``('person',)``, which mmdet's metric asks for.
-    - A sample gains
-
-      - ``person_segs`` (list of N): the raw segmentation of each row of ``keypoints`` (polygons,
-        an RLE dict, or None where there is none). MMPose's own key ``segmentation`` runs the
-        polygons of all rows together.
-      - ``ann_img_shape`` (tuple): height and width of the image according to the annotation file.
-
+    - A sample gains ``ann_img_shape`` (tuple): height and width of the image according to the
+      annotation file.
     - Rows without keypoints stay, with keypoints not labelled, also where the annotation has no
       key ``keypoints`` at all.
     - In training an image that cannot be read is skipped: a warning names it, :attr:`num_skipped`
@@ -71,14 +66,13 @@ class PersonRowsMixin:
         return super()._load_annotations()
 
     def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
-        """Parse one annotation as MMPose does, and add its raw segmentation.
+        """Parse one annotation as MMPose does, after checks.
 
         Args:
             raw_data_info (dict): ``raw_ann_info`` and ``raw_img_info``, rows of the COCO file.
 
         Returns:
-            dict | None: The row of a sample, with ``person_segs`` a list of one. None for an
-            annotation without a bounding box.
+            dict | None: The row of a sample. None for an annotation without a bounding box.
         """
         ann, img = raw_data_info['raw_ann_info'], raw_data_info['raw_img_info']
         num_keypoints = self._metainfo['num_keypoints']
@@ -102,9 +96,6 @@ class PersonRowsMixin:
             # MMPose runs lists of an image's rows together. An empty dict adds nothing to them,
             # where None would raise, and BottomupGetHeatmapMask passes over it.
             data_info['segmentation'] = seg or {}
-            # A list of one per row runs together to the list of N. It shares the object in
-            # raw_ann_info, so that a pickled sample holds it once.
-            data_info['person_segs'] = [data_info['raw_ann_info'].get('segmentation') or None]
         return data_info
 
     def _get_bottomup_data_infos(self, instance_list: List[Dict],
@@ -112,7 +103,6 @@ class PersonRowsMixin:
         data_list = super()._get_bottomup_data_infos(instance_list, image_list)
         shapes = {img['img_id']: (img['height'], img['width']) for img in image_list}
         for data_info in data_list:
-            data_info.setdefault('person_segs', [])
             data_info['ann_img_shape'] = shapes[data_info['img_id']]
         return data_list
 

@@ -3,13 +3,12 @@ from .heads import KDCHead, KDCPoseHead, KDCSegHead
 from .losses import (
     ImageHeatmapMSELoss,
     InstanceGaussianLoss,
-    KeyCentroidLoss,
-    KeypointDiskLoss,
-    LimbDisplacementLoss,
     MaskCentroidLoss,
+    PixelBCELoss,
+    VectorL1Loss,
 )
 
 __all__ = [
-    'KDCResNet', 'KDCHead', 'KDCPoseHead', 'KDCSegHead', 'KeypointDiskLoss', 'KeyCentroidLoss',
-    'LimbDisplacementLoss', 'MaskCentroidLoss', 'InstanceGaussianLoss', 'ImageHeatmapMSELoss'
+    'KDCResNet', 'KDCHead', 'KDCPoseHead', 'KDCSegHead', 'PixelBCELoss', 'VectorL1Loss',
+    'MaskCentroidLoss', 'InstanceGaussianLoss', 'ImageHeatmapMSELoss'
 ]

@@ -12,7 +12,7 @@ import torch
 from mmengine.structures import PixelData
 from mmpose.structures import PoseDataSample
 
-from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
+from kdc_mm.codecs.owner_maps import IGNORED, NOBODY, is_person
 from kdc_mm.codecs.targets import build_pose_fields
 
 from .draw import (
@@ -195,7 +195,7 @@ def _mask_target_panel(image: np.ndarray, mask_owner: np.ndarray, colors: Sequen
     to_image = map_to_image(1, size, np.array(size) / 2, size, zoom)
     position = np.stack(np.indices(mask_owner.shape)[::-1]).astype(np.float32)
     offsets = np.zeros_like(position)
-    inside = (mask_owner != NOBODY) & (mask_owner != IGNORED)
+    inside = is_person(mask_owner)
     for person in np.unique(mask_owner[inside]):
         mask = mask_owner == person
         offsets[:, mask] = position[:, mask].mean(axis=1, keepdims=True) - position[:, mask]

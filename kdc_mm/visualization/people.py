@@ -69,13 +69,16 @@ def people_of_annotations(annotations: Sequence[dict], image_shape) -> DrawnPeop
 def people_in_input(data_sample: PoseDataSample) -> DrawnPeople:
     """The ground truth in pixels of the network input.
 
-    A training sample has been encoded, and shows its people as the codec was given them. The test
-    pipeline moves the image but not the annotations, which are moved here.
+    A training sample holds its people in the input's pixels. The test pipeline moves the image but
+    not the annotations, which are moved here.
     """
-    if 'gt_fields' in data_sample and 'owner_maps' in data_sample.gt_fields:
-        table = to_numpy(data_sample.gt_instance_labels.keypoint_table)
-        owner = to_numpy(data_sample.gt_fields.owner_maps[1])[0]
-        masks = np.stack([owner == j + 1 for j in range(len(table))]) if len(table) else None
+    labels = data_sample.get('gt_instance_labels', {})
+    if 'keypoint_table' in labels:
+        table = to_numpy(labels.keypoint_table)
+        masks = None
+        if 'mask_owner' in data_sample.gt_fields and len(table):
+            owner = to_numpy(data_sample.gt_fields.mask_owner)[0]
+            masks = np.stack([owner == j + 1 for j in range(len(table))])
         return DrawnPeople(table[..., :2], table[..., 2], masks, _boxes_of_keypoints(table[..., :2]))
 
     size = data_sample.input_size

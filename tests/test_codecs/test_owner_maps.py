@@ -1,10 +1,18 @@
 """Owner maps against the definition of the keypoint disk: D_R(q) = {p : |p − q| ≤ R}."""
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdc_mm.codecs.owner_maps import keypoint_owner_map
+from kdc_mm.codecs.owner_maps import (
+    IGNORED,
+    NOBODY,
+    _scatter_disks,
+    is_person,
+    keypoint_owner_map,
+    keypoint_owner_maps,
+)
 
 
 def reference_owner_map(keypoints, labelled, map_size, stride, radius):
@@ -36,6 +44,62 @@ def test_a_cell_belongs_to_the_nearest_keypoint_whose_disk_covers_it(
     arguments = (keypoints, labelled, (17, 13), stride, radius)
     np.testing.assert_array_equal(
         keypoint_owner_map(*arguments), reference_owner_map(*arguments))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_persons=st.lists(st.integers(0, 12), min_size=1, max_size=3),
+    stride=st.sampled_from([1, 4, 8]),
+    radius=st.sampled_from([2.5, 8, 32]),
+    coincide=st.booleans())
+def test_a_device_draws_what_the_cpu_draws(seed, num_persons, stride, radius, coincide):
+    """Persons on and far off the image, and with ``coincide`` on the same few pixels."""
+    rng = np.random.default_rng(seed)
+    tables = []
+    for number in num_persons:
+        table = rng.normal(8 * stride, 8 * stride, (number, 3, 3)).astype(np.float32)
+        table[..., 2] = rng.random((number, 3)) < 0.8
+        table[rng.random(number) < 0.1, :, :2] *= 1e6
+        if coincide:
+            table[..., :2] = table[..., :2].round() // 8
+        tables.append(torch.from_numpy(table))
+    expected = [
+        keypoint_owner_map(table[..., :2].numpy(), table[..., 2].numpy() > 0, (17, 13), stride,
+                           radius) for table in tables
+    ]
+    found = _scatter_disks(tables, (17, 13), stride, radius)
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_what_the_cpu_draws():
+    if not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
+    generator = torch.Generator().manual_seed(0)
+    tables = [torch.rand(n, 17, 3, generator=generator) * 400 for n in (254, 0, 30)]
+    ignored = torch.rand(3, 401, 401, generator=generator) < 0.3
+    on_cpu = keypoint_owner_maps(tables, (101, 101), 4, 32., ignored)
+    on_gpu = keypoint_owner_maps([table.cuda() for table in tables], (101, 101), 4, 32.,
+                                 ignored.cuda())
+    assert torch.equal(on_gpu.cpu(), on_cpu)
+
+
+def test_what_is_ignored_is_what_no_disk_covers():
+    table = torch.tensor([[[16., 16., 1.], [16., 16., 0.]]])
+    ignored = torch.zeros(1, 33, 33, dtype=torch.bool)
+    ignored[0, :, :20] = True
+    [disk, unlabelled] = keypoint_owner_maps([table], (9, 9), 4, 8., ignored)[0].numpy()
+    columns = np.arange(9)
+    np.testing.assert_array_equal(disk[0], np.where(columns < 5, IGNORED, NOBODY))
+    assert disk[4].tolist() == [255, 255, 1, 1, 1, 1, 1, 0, 0]
+    np.testing.assert_array_equal(unlabelled, np.tile(unlabelled[0], (9, 1)))
+
+
+@pytest.mark.parametrize('kind', [np.asarray, torch.as_tensor])
+def test_a_person_is_neither_nobody_nor_ignored(kind):
+    owner = kind(np.array([[0, 1, 254, 255]], np.uint8))
+    assert is_person(owner).tolist() == [[False, True, True, False]]
 
 
 def test_a_cell_at_exactly_r_lies_in_the_disk_and_one_beyond_does_not():

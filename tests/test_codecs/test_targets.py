@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kdc_mm.codecs import PoseSeg
+from kdc_mm.codecs.owner_maps import IGNORED
 from kdc_mm.codecs.targets import (
     build_disk_cells,
     build_mask_fields,
@@ -14,7 +15,6 @@ from kdc_mm.codecs.targets import (
 from .people import random_people
 
 SIZE, STRIDE, RADIUS = 65, 4, 12
-IGNORED = 255
 
 
 @pytest.fixture(scope='module')
@@ -71,7 +71,7 @@ def test_pose_fields_equal_their_definitions(codec, num_persons):
         np.testing.assert_allclose(fields[name].numpy(), field, atol=1e-4, err_msg=name)
 
 
-def test_disk_cells_have_the_vectors_of_the_pose_fields(codec):
+def test_disk_cells_of_a_batch_are_those_of_its_images(codec):
     rng = np.random.default_rng(0)
     edges, outgoing = (torch.as_tensor(part) for part in (codec.skeleton.edges,
                                                           codec.skeleton.outgoing))
@@ -82,24 +82,18 @@ def test_disk_cells_have_the_vectors_of_the_pose_fields(codec):
                                rng.random((SIZE, SIZE)) < 0.3)
         owners.append(torch.as_tensor(encoded['owner_maps'][0]))
         tables.append(torch.as_tensor(encoded['keypoint_table']))
-    cells = build_disk_cells(torch.stack(owners), tables, STRIDE, edges, outgoing)
-
-    seen = torch.zeros(3, *owners[0].shape, dtype=torch.bool)
-    seen[cells.index] = True
-    fields = [build_pose_fields(*pair, STRIDE, edges) for pair in zip(owners, tables)]
-    assert torch.equal(seen, torch.stack([field['heatmap'] > 0 for field in fields]))
-    assert len(cells.limb) == seen.sum() > 100
-    for m, (image, channel, row, column) in enumerate(zip(*(part.tolist()
-                                                            for part in cells.index))):
-        field = {name: values[..., row, column] for name, values in fields[image].items()}
-        assert torch.equal(cells.key_centroid[m], field['key_centroid'][channel])
-        torch.testing.assert_close(cells.person_centroid[m], field['person_centroid'][channel])
-        leaving = [edge for edge in outgoing[channel].tolist() if edge >= 0]
-        assert cells.edge[m, :len(leaving)].tolist() == leaving
-        assert cells.limb_weight[m].tolist() == [
-            *field['limb_weight'][leaving].tolist(), *[0] * (outgoing.shape[1] - len(leaving))]
-        counts = cells.limb_weight[m] > 0
-        assert torch.equal(cells.limb[m][counts], field['limb'][cells.edge[m][counts]])
+    batch = build_disk_cells(torch.stack(owners), tables, STRIDE, edges, outgoing)
+    for i, pair in enumerate(zip(owners, tables)):
+        alone = build_disk_cells(pair[0][None], [pair[1]], STRIDE, edges, outgoing)
+        here, limbs_here = batch.index[0] == i, batch.limb_index[0] == i
+        assert here.any() == limbs_here.any() == (i != 1)
+        for part, part_alone in zip(batch.index[1:], alone.index[1:]):
+            assert torch.equal(part[here], part_alone)
+        for part, part_alone in zip(batch.limb_index[1:], alone.limb_index[1:]):
+            assert torch.equal(part[limbs_here], part_alone)
+        assert torch.equal(batch.key_centroid[here], alone.key_centroid)
+        assert torch.equal(batch.person_centroid[here], alone.person_centroid)
+        assert torch.equal(batch.limb[limbs_here], alone.limb)
 
 
 def test_pose_fields_of_an_image_without_people_are_empty(codec):

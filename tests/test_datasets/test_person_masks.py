@@ -94,7 +94,7 @@ def test_the_254_largest_persons_stay_and_the_rest_is_ignored(write_coco):
     sizes = rng.permutation(np.repeat([2, 4], [46, 254])).tolist()
     anns = [person(x, y, size, size) for (x, y), size in zip(boxes, sizes)]
     results = load(write_coco, anns, image=grey_image(100, 100))
-    assert len(results['keypoints']) == len(results['person_segs']) == len(results['id']) == 254
+    assert len(results['keypoints']) == len(results['keypoint_table']) == len(results['id']) == 254
     assert results['id'] == [j + 1 for j, size in enumerate(sizes) if size == 4]
     owner = results['mask_owner']
     for j, (x, y) in enumerate(results['keypoints'][:, 0].astype(int)):

@@ -1,8 +1,9 @@
 """Packed samples of drawn people, as the loader gives them to a model."""
 import cv2
 import numpy as np
-from mmpose.datasets.transforms import GenerateTarget, PackPoseInputs
+from mmpose.datasets.transforms import PackPoseInputs
 
+from kdc_mm.datasets import BottomupGetPersonMasks
 from tests.test_codecs.people import STANDING, Scene
 
 COCO = 'configs/_base_/datasets/coco.py'
@@ -32,7 +33,15 @@ def outlines(scene: Scene, size=97) -> np.ndarray:
 
 
 def pack(codec: dict, scene: Scene, mask_owner=None, ignore=None, flip_indices=None) -> dict:
-    """``inputs`` and ``data_samples`` of one image of noise, through the pipeline's last steps."""
+    """``inputs`` and ``data_samples`` of one image of noise, through the pipeline's last step.
+
+    Args:
+        codec (dict): Its input size is the image's.
+        scene (Scene): The people.
+        mask_owner (np.ndarray, optional): (h, w) uint8 owner map of the masks.
+        ignore (np.ndarray, optional): (h, w) bool, what the heatmap loss ignores.
+        flip_indices (list, optional): Of the data set.
+    """
     width, height = codec['input_size']
     results = dict(
         img=np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8),
@@ -41,11 +50,14 @@ def pack(codec: dict, scene: Scene, mask_owner=None, ignore=None, flip_indices=N
         id=[], img_id=7, img_path='7.jpg', ori_shape=(height, width), img_shape=(height, width),
         input_size=(width, height), input_center=np.array([width, height]) / 2,
         input_scale=np.array([width, height], float), flip_indices=flip_indices)
+    results.update(
+        keypoint_table=np.concatenate(
+            [scene.keypoints, scene.labelled[..., None]], axis=2).astype(np.float32),
+        heatmap_ignore_field=np.zeros((1, height, width), bool) if ignore is None else ignore[None],
+        field_mapping_table=BottomupGetPersonMasks.field_mapping_table,
+        label_mapping_table=BottomupGetPersonMasks.label_mapping_table)
     if mask_owner is not None:
-        results['mask_owner'] = mask_owner
-    if ignore is not None:
-        results['heatmap_ignore'] = ignore
-    results = GenerateTarget(encoder=codec)(results)
+        results['mask_owner_field'] = mask_owner[None]
     return PackPoseInputs(meta_keys=META_KEYS)(results)
 
 

@@ -130,11 +130,13 @@ def tensors_of(element):
             yield from (one for one in values if isinstance(one, torch.Tensor))
 
 
-def test_a_sample_of_401_px_moves_at_most_1_mb_to_the_device():
+def test_a_sample_of_401_px_moves_no_more_to_the_device_than_owner_maps_would():
     """Of 30 persons with 17 keypoints: the image, and all tensors of the packed sample."""
     crowd = Scene(*(np.repeat(part, 15, axis=0) for part in two_people(401)))
     sample = pack(codec_config(401, radius=32), crowd, outlines(crowd, 401))
     tensors = [sample['inputs'], *tensors_of(sample['data_samples'])]
-    assert len(tensors) == 4, 'the image, two owner maps and the table of keypoints'
+    assert len(tensors) == 4, 'the image, two maps of its size and the table of keypoints'
     moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    assert 3 * 401 * 401 < moved <= 1e6
+    table = 30 * 17 * 3 * 4
+    assert moved == (3 + 2) * 401 * 401 + table
+    assert moved <= (3 + 1) * 401 * 401 + 17 * 101 * 101 + table

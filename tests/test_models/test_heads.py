@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import Compose
 from mmengine.structures import PixelData
 from mmpose.registry import MODELS
 from pycocotools import mask as coco_mask
@@ -71,16 +72,18 @@ def test_perfect_fields_leave_no_pose_loss():
 
 
 def test_the_network_predicts_numbers_around_1_and_the_fields_are_pixels():
-    """A 1 of the last layer is R for a KeyCentroid, the loss's unit for other vectors, and e times
-    the bandwidth's start, which is R."""
-    head = build(pose_head=dict(SMALL, loss_limb=dict(type='LimbDisplacementLoss', unit_px=40)))
+    """A 1 of the last layer is R for a KeyCentroid, their unit for other vectors, and e times the
+    bandwidth's start, which is R."""
+    head = build(
+        pose_head=dict(SMALL, limb_unit=40, person_centroid_unit=50),
+        seg_head=dict(SMALL, mask_unit=30))
     for part in (head.pose_head, head.seg_head):
         torch.nn.init.zeros_(part.out.weight)
         torch.nn.init.ones_(part.out.bias)
     values = {name: field.unique().item() for name, field in head(features()).items()}
     assert values == pytest.approx(
-        dict(heatmaps=1, key_centroids=12, limbs=40, person_centroids=64, semantic=1,
-             mask_centroids=64, log_bandwidth=np.log(12) + 1))
+        dict(heatmaps=1, key_centroids=12, limbs=40, person_centroids=50, semantic=1,
+             mask_centroids=30, log_bandwidth=np.log(12) + 1))
 
 
 def test_the_losses_of_a_batch_reach_every_weight():
@@ -176,7 +179,8 @@ def test_what_is_ignored_has_no_influence_on_any_loss():
     ignore = np.zeros((SIZE, SIZE), bool)
     ignore[:33, :33] = True
     sample = pack(codec_config(), two_people(), owner, ignore)
-    keypoint_owner = sample['data_samples'].gt_fields.owner_maps[0]
+    keypoint_owner = torch.as_tensor(
+        head.decoder.encode(*two_people(), None, ignore)['owner_maps'][0])
     fields = random_fields(head)
     before = loss_of(head, fields, sample)
     changed = {name: field.detach().clone() for name, field in fields.items()}
@@ -200,7 +204,109 @@ def loss_of(head, fields, sample):
     fixed(head.pose_head, {name: fields[name] for name in head.pose_head.field_channels})
     fixed(head.seg_head, {name: fields[name] for name in
                           ('semantic', 'mask_centroids', 'log_bandwidth')})
-    return head.loss(None, samples_of(sample))
+    return head.loss(features(), samples_of(sample))
+
+
+POSE_LOSS_OF = dict(limbs='loss_limb', person_centroids='loss_person_centroid',
+                    key_centroids='loss_key_centroid')
+
+
+@pytest.mark.parametrize('kind', ['SmoothL1Loss', 'L1Loss', 'mmdet.L1Loss'])
+def test_any_registered_loss_of_two_arguments_trains_vectors(kind):
+    """It gets what counts, in its unit, and gives a finite number where nothing does."""
+    losses = {name: dict(type=kind) for name in POSE_LOSS_OF.values()}
+    head = build(pose_head=dict(SMALL, limb_unit=40, **losses),
+                 seg_head=dict(SMALL, centroid='static', loss_mask_centroid=dict(type=kind)))
+    values = head.loss(features(), samples_of(pack_two_people(codec_config())))
+    sum(values.values()).backward()
+    assert all(weight.grad.isfinite().all() for weight in head.parameters())
+    nobody = head.loss(features(), samples_of(pack(codec_config(), NOBODY)))
+    assert all(nobody[name] == 0 for name in losses)
+
+    fields = random_fields(head)
+    packed = pack_two_people(codec_config())
+    found = loss_of(head, fields, packed)
+    encoded = head.decoder.encode(*two_people())
+    perfect = perfect_maps(head.decoder, encoded)
+    unit = dict(limbs=40, person_centroids=40, key_centroids=12)
+    for name, loss in POSE_LOSS_OF.items():
+        disks = torch.as_tensor(encoded['owner_maps'][0]) > 0
+        if name == 'limbs':
+            disks = disks[head.decoder.skeleton.edges[:, 0]]
+        disks = disks.repeat_interleave(2, 0)
+        difference = (fields[name][0] - perfect[name][0])[disks].abs() / unit[name]
+        if kind == 'SmoothL1Loss':
+            difference = torch.where(difference < 1, difference**2 / 2, difference - 0.5)
+        assert found[loss].item() == pytest.approx(difference.mean().item(), rel=1e-4), name
+
+
+def test_vectors_of_limbs_whose_end_is_not_labelled_do_not_count():
+    head = build('KDCPoseHead')
+    scene = two_people()
+    scene.labelled[:, 9] = False  # the left wrist
+    fields = random_fields(head)
+    before = fixed(head, fields).loss(None, samples_of(pack(codec_config(), scene)))
+    to_wrist = np.flatnonzero(head.decoder.skeleton.edges[:, 1] == 9)
+    changed = dict(fields, limbs=fields['limbs'].detach().clone())
+    changed['limbs'].unflatten(1, (-1, 2))[:, to_wrist] += 100
+    after = fixed(head, changed).loss(None, samples_of(pack(codec_config(), scene)))
+    assert len(to_wrist) and before['loss_limb'].item() == after['loss_limb'].item()
+
+
+def units_of(head):
+    return {name: value for name, value in head.output_settings.items() if 'unit' in name}
+
+
+def test_units_that_older_configs_give_to_losses_are_the_heads():
+    """A person centroid's that is not given was 64 px, whatever the limbs'."""
+    with pytest.warns(UserWarning) as warned:
+        head = build(
+            pose_head=dict(
+                SMALL,
+                loss_key_centroid=dict(type='KeyCentroidLoss', radius=10, loss_weight=2.),
+                loss_limb=dict(type='LimbDisplacementLoss', unit_px=40, loss_weight=0.5)),
+            seg_head=dict(SMALL, loss_mask_centroid=dict(type='MaskCentroidLoss', unit_px=32)))
+    words = '\n'.join(str(warning.message) for warning in warned)
+    for setting in ('limb_unit', "the codec's radius", 'mask_unit'):
+        assert setting in words
+    assert units_of(head) == dict(limb_unit=40, person_centroid_unit=64, mask_unit=32)
+    with pytest.warns(UserWarning, match='person_centroid_unit'):
+        head = build('KDCPoseHead', limb_unit=20, loss_person_centroid=dict(
+            type='LimbDisplacementLoss', unit_px=48))
+    assert units_of(head) == dict(limb_unit=20, person_centroid_unit=48)
+
+
+def test_the_person_centroids_unit_follows_the_limbs():
+    assert units_of(build('KDCPoseHead', limb_unit=20)) == dict(
+        limb_unit=20, person_centroid_unit=20)
+
+
+@pytest.mark.parametrize('kind, setting', [('KDCPoseHead', 'limb_unit'),
+                                           ('KDCPoseHead', 'person_centroid_unit'),
+                                           ('KDCSegHead', 'mask_unit')])
+def test_a_unit_that_is_not_positive_is_refused(kind, setting):
+    with pytest.raises(ValueError, match=f'{setting} must be greater than 0 px, got 0'):
+        build(kind, **{setting: 0})
+
+
+def test_both_parts_share_one_codec_and_the_selected_features():
+    head = build(in_index=(0, 1))
+    assert head.pose_head.decoder is head.seg_head.decoder is head.decoder
+    seen = {}
+    for name in ('pose_head', 'seg_head'):
+        getattr(head, name).convs.register_forward_pre_hook(
+            lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+    fine, coarse = torch.randn(1, 6, 25, 25), torch.randn(1, 6, 13, 13)
+    head((fine, coarse))
+    expected = head.select_features((fine, coarse))
+    assert torch.equal(seen['pose_head'], expected)  # 25 cells, as the pose maps have
+    assert torch.equal(seen['seg_head'], expected)
+
+
+@pytest.mark.parametrize('key', ['in_channels', 'in_index', 'decoder'])
+def test_what_both_parts_share_cannot_be_set_for_one(key):
+    with pytest.raises(ValueError, match=f'seg_head cannot have its own {key}'):
+        build(seg_head={key: 1})
 
 
 def test_key_centroids_can_be_left_out():
@@ -419,15 +525,31 @@ def test_a_data_set_with_other_keypoints_is_refused():
     crowdpose = codec_config(metainfo='configs/_base_/datasets/crowdpose.py')
     scene = Scene(two_people().keypoints[:, :14], np.ones((2, 14), bool))
     sample = pack(crowdpose, scene, flip_indices=list(range(14)))
-    with pytest.raises(ValueError, match='predicts 17 keypoints, the data set encodes 14'):
+    with pytest.raises(ValueError, match='predicts 17 keypoints, the data set has 14'):
         build().loss(features(), samples_of(sample))
     with pytest.raises(ValueError, match='predicts 17 keypoints, the data set has 14'):
         build().predict(features(), samples_of(sample))
 
 
-def test_an_input_of_another_size_than_the_codecs_is_refused():
+@pytest.mark.parametrize('call', ['predict', 'loss'])
+def test_an_input_of_another_size_than_the_codecs_is_refused(call):
     with pytest.raises(ValueError, match=r'\(65, 65\), the codec was set up for \(97, 97\)'):
-        build().predict(features(), samples_of(pack_two_people(codec_config(65))))
+        getattr(build(), call)(features(), samples_of(pack_two_people(codec_config(65))))
+
+
+@pytest.mark.parametrize('kind', ['KDCHead', 'KDCPoseHead', 'KDCSegHead'])
+@pytest.mark.parametrize('pipeline, words', [
+    ([dict(type='GenerateTarget', encoder=codec_config())], 'was encoded by GenerateTarget'),
+    ([], 'lacks its people'),
+])
+def test_samples_of_another_pipeline_are_refused_with_what_to_change(kind, pipeline, words):
+    scene = two_people()
+    sample = Compose([*pipeline, dict(type='PackPoseInputs', meta_keys=())])(dict(
+        img=np.zeros((SIZE, SIZE, 3), np.uint8), keypoints=scene.keypoints,
+        keypoints_visible=scene.labelled.astype(np.float32)))
+    advice = "take GenerateTarget out .* put dict.type='BottomupGetPersonMasks'. before"
+    with pytest.raises(ValueError, match=f'{words}.*{advice}'):
+        build(kind).loss(features(), samples_of(sample))
 
 
 # Mixed precision

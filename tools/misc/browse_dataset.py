@@ -8,11 +8,12 @@ import mmcv
 import numpy as np
 from mmengine import Config, DictAction, ProgressBar
 from mmengine.registry import init_default_scope
-from mmpose.registry import DATASETS
+from mmpose.registry import DATASETS, KEYPOINT_CODECS
 from mmpose.structures import PoseDataSample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
+from kdc_mm.codecs import PoseSeg  # noqa: E402
 from kdc_mm.visualization.draw import add_label, draw_people, person_colors, stack_panels, zoom_for  # noqa: E402
 from kdc_mm.visualization.fields import target_panels  # noqa: E402
 from kdc_mm.visualization.people import DrawnPeople, people_in_input, people_of_annotations  # noqa: E402
@@ -43,8 +44,8 @@ def parse_args():
     parser.add_argument(
         '--targets',
         action='store_true',
-        help='also show the encoded targets over the transformed image: keypoint disks, '
-        'KeyCentroids, limb displacements, person centroids and MaskCentroids')
+        help="also show the targets that the head's codec draws, over the transformed image: "
+        'keypoint disks, KeyCentroids, limb displacements, person centroids and MaskCentroids')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -53,7 +54,7 @@ def parse_args():
     args = parser.parse_args()
     if args.targets and (args.mode, args.phase) != ('transformed', 'train'):
         parser.error('--targets needs --mode transformed and --phase train: '
-                     'only the training pipeline encodes targets')
+                     'only the training pipeline hands on people')
     return args
 
 
@@ -69,11 +70,11 @@ def transformed_people(item: dict) -> tuple:
     return image, people_in_input(item['data_samples'])
 
 
-def encoded_targets(data_sample: PoseDataSample) -> dict:
-    """What the codec has encoded, as arrays."""
-    return dict(
-        owner_maps=[owner.numpy() for owner in data_sample.gt_fields.owner_maps],
-        keypoint_table=data_sample.gt_instance_labels.keypoint_table.numpy())
+def encoded_targets(data_sample: PoseDataSample, codec: PoseSeg) -> dict:
+    """What the head's codec makes of a training sample, as arrays."""
+    table = data_sample.gt_instance_labels.keypoint_table.numpy()
+    maps = {name: field[0].numpy() for name, field in data_sample.gt_fields.items()}
+    return codec.encode(table[..., :2], table[..., 2], **maps)
 
 
 def draw_item(image: np.ndarray, people: DrawnPeople, links: list,
@@ -101,6 +102,7 @@ def main():
         dataset_cfg.pipeline = []
     dataset = DATASETS.build(dataset_cfg)
     links = dataset.metainfo['skeleton_links']
+    codec = KEYPOINT_CODECS.build(cfg.model.head.decoder) if args.targets else None
     if args.output_dir is not None:
         args.output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -113,7 +115,7 @@ def main():
         else:
             data_sample = item['data_samples']
             path = Path(data_sample.img_path)
-            targets = encoded_targets(data_sample) if args.targets else None
+            targets = encoded_targets(data_sample, codec) if args.targets else None
             picture = draw_item(*transformed_people(item), links, targets)
         if args.output_dir is not None:
             mmcv.imwrite(picture[..., ::-1], str(args.output_dir / path.name))

@@ -6,11 +6,7 @@ import pycocotools.mask as cocomask
 from mmcv.transforms import BaseTransform
 from mmpose.registry import TRANSFORMS
 
-IGNORED = 255
-"""Value of ``mask_owner`` where pixels take no part in the mask losses."""
-
-MAX_PERSONS = 254
-"""Rows that fit into an owner map of uint8 beside background (0) and ignored (255)."""
+from ...codecs.owner_maps import IGNORED, MAX_PERSONS, NOBODY
 
 
 def image_to_input(results: Dict) -> Tuple[np.ndarray, Tuple[int, int]]:
@@ -107,7 +103,7 @@ def box_polygon(box: List[float]) -> List[List[float]]:
 def keep_rows(results: Dict, rows: np.ndarray) -> None:
     """Keep these rows, in this order, of every key with one entry per row."""
     for key in ('bbox', 'bbox_score', 'num_keypoints', 'keypoints', 'keypoints_visible', 'area',
-                'iscrowd', 'id', 'category_id', 'raw_ann_info', 'person_segs'):
+                'iscrowd', 'id', 'category_id', 'raw_ann_info'):
         value = results[key]
         is_array = isinstance(value, np.ndarray)
         results[key] = value[rows] if is_array else [value[row] for row in rows]
@@ -115,19 +111,20 @@ def keep_rows(results: Dict, rows: np.ndarray) -> None:
 
 @TRANSFORMS.register_module()
 class BottomupGetPersonMasks(BaseTransform):
-    """Draw the persons' segmentations in the input frame, once, after all geometric transforms.
+    """Draw the persons' segmentations in the input frame, once, after all geometric transforms,
+    and have ``PackPoseInputs`` hand them on with the keypoints: all that a KDC head trains on.
 
-    Letters: N rows of an image, K keypoints, input size w x h. Without ``warp_mat`` (before
-    ``BottomupRandomAffine``, and after ``BottomupResize``, which moves no keypoints) the frame
-    is the image's, that of the keypoints.
+    Works on this package's data sets and on MMPose's COCO-style ones. Letters: N rows of an image,
+    K keypoints, input size w x h. Without ``warp_mat`` (before ``BottomupRandomAffine``, and after
+    ``BottomupResize``, which moves no keypoints) the frame is the image's, that of the keypoints.
 
     Required Keys:
 
-        - person_segs
-        - ann_img_shape
         - ori_shape
         - img_path
-        - keypoints_visible, iscrowd, raw_ann_info (if there are rows)
+        - flip_indices, raw_ann_info
+        - keypoints, keypoints_visible, iscrowd (if there are rows)
+        - ann_img_shape (optional)
         - warp_mat and input_size (optional)
         - flip and flip_direction (optional)
 
@@ -144,12 +141,21 @@ class BottomupGetPersonMasks(BaseTransform):
           Not added if the image has persons and none of them has a segmentation.
         - heatmap_ignore (np.ndarray): (h, w) bool, crowd regions and persons without labelled
           keypoints: their segmentation, or else their box.
+        - keypoint_table (np.ndarray): (N, K, 3) float32: x, y in pixels of the frame, labelled.
+        - mask_owner_field, heatmap_ignore_field: the two maps as (1, h, w), which ``PixelData``
+          wants
+        - field_mapping_table, label_mapping_table: what ``PackPoseInputs`` puts into
+          ``gt_fields`` (``mask_owner``, ``heatmap_ignore``) and ``gt_instance_labels``
+          (``keypoint_table``)
 
     Raises:
-        KeyError: The data set gives no ``person_segs``.
         ValueError: The image file has another size than the annotation file says, or an input
             that is not square was flipped, which MMPose does wrongly.
     """
+
+    field_mapping_table = dict(
+        mask_owner_field='mask_owner', heatmap_ignore_field='heatmap_ignore')
+    label_mapping_table = dict(keypoint_table='keypoint_table')
 
     def transform(self, results: Dict) -> Optional[dict]:
         """The transform function of :class:`BottomupGetPersonMasks`.
@@ -160,16 +166,19 @@ class BottomupGetPersonMasks(BaseTransform):
         Returns:
             dict: The result dict with the added keys.
         """
-        if 'person_segs' not in results:
-            raise KeyError('BottomupGetPersonMasks needs the key `person_segs`, which '
-                           'KDCCocoDataset, KDCCrowdPoseDataset and KDCOCHumanDataset add.')
-        h, w = results['ann_img_shape']
+        h, w = results.get('ann_img_shape', results['ori_shape'][:2])
         if (h, w) != tuple(results['ori_shape'][:2]):
             raise ValueError(f'The image {results["img_path"]!r} is {results["ori_shape"][1]}x'
                              f'{results["ori_shape"][0]} pixels, but the annotation file gives it '
                              f'{w}x{h}: masks and keypoints would not lie on it.')
+        self._draw(results)
+        self._pack(results)
+        return results
 
-        segs = results['person_segs']
+    def _draw(self, results: Dict) -> None:
+        """Add ``mask_owner`` and ``heatmap_ignore``."""
+        annotations = results['raw_ann_info'] or []
+        segs = [ann.get('segmentation') or None for ann in annotations]
         matrix, shape = image_to_input(results)
         # Column-major, as pycocotools draws.
         owner = np.zeros(shape, dtype=np.uint8, order='F')
@@ -178,7 +187,7 @@ class BottomupGetPersonMasks(BaseTransform):
         if segs:
             regions = [
                 rasterize(seg or box_polygon(ann['bbox']), matrix, shape)
-                for seg, ann in zip(segs, results['raw_ann_info'])
+                for seg, ann in zip(segs, annotations)
             ]
             crowd = np.array(results['iscrowd'], dtype=bool)
             results['keypoints_visible'][crowd] = 0
@@ -195,11 +204,24 @@ class BottomupGetPersonMasks(BaseTransform):
                     mask_ignore |= regions[row]
                 else:
                     np.copyto(owner, 1 + np.searchsorted(kept, row), where=regions[row])
-            owner[mask_ignore & (owner == 0)] = IGNORED
+            owner[mask_ignore & (owner == NOBODY)] = IGNORED
             if len(order) > len(kept):
                 keep_rows(results, kept)
 
         if not segs or any(segs):
             results['mask_owner'] = np.ascontiguousarray(owner)
         results['heatmap_ignore'] = np.ascontiguousarray(heatmap_ignore)
-        return results
+
+    def _pack(self, results: Dict) -> None:
+        """Add what ``PackPoseInputs`` hands on, and the tables that tell it so."""
+        if results['raw_ann_info']:
+            labelled = results['keypoints_visible'] > 0
+            table = np.concatenate([results['keypoints'], labelled[..., None]], axis=2)
+        else:
+            table = np.zeros((0, len(results['flip_indices']), 3))
+        results['keypoint_table'] = table.astype(np.float32)
+        for key in ('mask_owner', 'heatmap_ignore'):
+            if key in results:
+                results[f'{key}_field'] = results[key][None]
+        results['field_mapping_table'] = self.field_mapping_table
+        results['label_mapping_table'] = self.label_mapping_table

@@ -1,5 +1,6 @@
 """What KDC's heads share: features in, named fields out, flip test, checks against the data."""
-from typing import Dict, List, Optional, Sequence, Union
+import warnings
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -20,10 +21,20 @@ Fields = Dict[str, Tensor]
 class FieldHead(BaseHead):
     """Base of the heads that put out fields for the PoseSeg codec.
 
+    Training wants of each sample, as
+    :class:`~kdc_mm.datasets.transforms.BottomupGetPersonMasks` leaves it for ``PackPoseInputs``:
+
+    - ``gt_instance_labels.keypoint_table`` (N, K, 3) float32: x, y in input pixels, labelled
+    - ``gt_fields.heatmap_ignore`` (1, H, W) bool: what takes no part in the heatmap loss
+    - ``gt_fields.mask_owner`` (1, H, W) uint8: whose mask each pixel is; absent without masks
+
+    A checkpoint remembers :attr:`output_settings`. Predicting under other ones is refused until
+    the head is trained again; checkpoints that remember none are taken as they are.
+
     Args:
         in_channels (int): Channels of each feature map used.
-        decoder (dict): Config of :class:`~kdc_mm.codecs.PoseSeg`; needed for training too, since
-            it says what the maps mean.
+        decoder (dict | PoseSeg): The :class:`~kdc_mm.codecs.PoseSeg` codec or its config; needed
+            for training too, since it says what the maps mean.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature map to use; several are summed at the size of the
             first. Defaults to -1, the last.
@@ -35,20 +46,35 @@ class FieldHead(BaseHead):
 
     def __init__(self,
                  in_channels: int,
-                 decoder: ConfigType,
+                 decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
                  init_cfg: OptConfigType = None) -> None:
         super().__init__(init_cfg or self.default_init_cfg)
         self.in_channels = in_channels
         self.in_index = (in_index, ) if isinstance(in_index, int) else tuple(in_index)
-        self.decoder: PoseSeg = KEYPOINT_CODECS.build(decoder)
+        self.decoder = decoder if isinstance(decoder, PoseSeg) else KEYPOINT_CODECS.build(decoder)
         expected = self.decoder.skeleton.num_keypoints
         if num_keypoints not in (None, expected):
             raise ValueError(
                 f'{type(self).__name__}: num_keypoints={num_keypoints}, but the metainfo of the '
                 f'decoder names {expected} keypoints. Give both the same data set.')
         self.num_keypoints = expected
+        #: ``output_settings`` that the loaded weights were trained with, where known.
+        self.trained_with: Optional[Dict[str, Any]] = None
+        self.register_state_dict_post_hook(_store_output_settings)
+
+    @property
+    def output_settings(self) -> Dict[str, Any]:
+        """Settings by which the same weights give other fields; plain values, by name."""
+        codec = self.decoder
+        names = codec.skeleton.names
+        half = len(codec.skeleton.edges) // 2
+        return dict(
+            radius=float(codec.radius),
+            heatmap_stride=codec.heatmap_stride,
+            use_key_centroid=codec.use_key_centroid,
+            limbs=[[names[a], names[b]] for a, b in codec.skeleton.edges[:half].tolist()])
 
     @property
     def default_init_cfg(self) -> List[dict]:
@@ -92,6 +118,7 @@ class FieldHead(BaseHead):
             instances as :func:`pack_instances` lays them out.
         """
         self._check_samples(batch_data_samples)
+        self._check_output_settings()
         if test_cfg.get('flip_test', False):
             fields = merge_flipped(
                 self.forward(feats[0]), self.forward(feats[1]), self.decoder)
@@ -109,14 +136,59 @@ class FieldHead(BaseHead):
         sample = batch_data_samples[0]
         shape = tuple(sample.metainfo['img_shape'][:2])
         if shape != self.decoder.input_size[::-1]:
-            raise ValueError(
-                f'{type(self).__name__}: the input has (h, w) = {shape}, the codec was set up for '
-                f'{self.decoder.input_size[::-1]}. Use the same input_size in codec and pipeline.')
+            raise ValueError(self._wrong_size(shape))
         flip_indices = sample.metainfo.get('flip_indices')
         if flip_indices is not None and len(flip_indices) != self.num_keypoints:
+            raise ValueError(self._wrong_keypoints(len(flip_indices)))
+
+    def _check_output_settings(self) -> None:
+        if self.trained_with is None:
+            return
+        changed = [
+            f'{name} = {self.trained_with[name]}, and is now to predict with {value}'
+            for name, value in self.output_settings.items()
+            if self.trained_with.get(name, value) != value
+        ]
+        if changed:
             raise ValueError(
-                f'{type(self).__name__} predicts {self.num_keypoints} keypoints, the data set has '
-                f'{len(flip_indices)}. Give the codec the metainfo of the data set.')
+                f'{type(self).__name__}: the checkpoint was trained with {"; ".join(changed)}. '
+                'Give the head the settings of its training, or train it with the new ones.')
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args, **kwargs):
+        self.trained_with = local_metadata.get('output_settings')
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+
+    def _keypoint_tables(self, batch_data_samples, device) -> List[Tensor]:
+        """Keypoint tables of a batch on a device, and the check that its samples hold targets."""
+        for sample in batch_data_samples:
+            self._check_targets(sample)
+        return [
+            sample.gt_instance_labels.keypoint_table.to(device) for sample in batch_data_samples
+        ]
+
+    def _check_targets(self, sample) -> None:
+        fields = sample.get('gt_fields')
+        if fields is None or 'heatmap_ignore' not in fields:
+            encoded = fields is not None and 'owner_maps' in fields
+            raise ValueError(
+                f'{type(self).__name__}: a training sample '
+                f'{"was encoded by GenerateTarget" if encoded else "lacks its people"}. The head '
+                "draws its targets itself: take GenerateTarget out of the training pipeline, and "
+                "put dict(type='BottomupGetPersonMasks') before PackPoseInputs.")
+        shape = tuple(fields.shape)
+        if shape != self.decoder.input_size[::-1]:
+            raise ValueError(self._wrong_size(shape))
+        num_keypoints = sample.gt_instance_labels.keypoint_table.shape[1]
+        if num_keypoints != self.num_keypoints:
+            raise ValueError(self._wrong_keypoints(num_keypoints))
+
+    def _wrong_size(self, shape: Tuple[int, int]) -> str:
+        return (f'{type(self).__name__}: the input has (h, w) = {shape}, the codec was set up for '
+                f'{self.decoder.input_size[::-1]}. Use the same input_size in codec and pipeline.')
+
+    def _wrong_keypoints(self, num_keypoints: int) -> str:
+        return (f'{type(self).__name__} predicts {self.num_keypoints} keypoints, the data set has '
+                f'{num_keypoints}. Give the codec the metainfo of the data set.')
 
     def _pack_fields(self, fields: Fields) -> List[PixelData]:
         """Fields at heatmap stride for drawing: probabilities and pixel vectors."""
@@ -224,7 +296,44 @@ def pack_instances(people: People) -> InstanceData:
     return instances
 
 
-def owner_maps_of(samples, level: int, device) -> List[Tensor]:
-    """Encoded owner maps of a batch: level 0 keypoint disks, level 1 masks."""
-    return [sample.gt_fields.owner_maps[level].to(device) for sample in samples]
+def _store_output_settings(head: FieldHead, state_dict, prefix: str, local_metadata: dict) -> None:
+    """Hook of ``state_dict()``: in its metadata, so that the keys stay those of the weights."""
+    local_metadata['output_settings'] = head.output_settings
+
+
+def split_unit(loss: ConfigType, key: str, setting: str, unit: float) -> Tuple[dict, float]:
+    """The config of a loss and the unit of its vectors, which older configs give to the loss.
+
+    Args:
+        loss (dict): Config of the loss.
+        key (str): Where older configs have the unit: ``unit_px`` or ``radius``.
+        setting (str): Setting of the head that has it today, for the warning.
+        unit (float): What that setting says, in pixels.
+
+    Raises:
+        ValueError: if the unit is not positive.
+    """
+    loss = dict(loss)
+    if key in loss:
+        warnings.warn(f'{loss["type"]} has no {key} any more: vectors count in the unit that the '
+                      f'head predicts them in, {setting}.')
+        unit = loss.pop(key)
+    if unit <= 0:
+        raise ValueError(f'{setting} must be greater than 0 px, got {unit}.')
+    return loss, unit
+
+
+def vector_loss(loss: nn.Module, vectors: Tensor, target: Tensor, unit: float) -> Tensor:
+    """Any loss of predictions and targets, called with vectors in their unit.
+
+    A mean over no vectors is 0. The loss is called all the same, as it may count over processes.
+
+    Args:
+        loss (nn.Module): Called with (M, 2) and (M, 2).
+        vectors (Tensor): (M, 2) in pixels.
+        target (Tensor): (M, 2) in pixels.
+        unit (float): In pixels.
+    """
+    value = loss(vectors / unit, target / unit)
+    return value if len(vectors) else vectors.sum()
 

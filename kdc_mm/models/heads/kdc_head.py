@@ -1,8 +1,10 @@
-from typing import Optional, Sequence, Union
+from typing import Optional, Sequence, Tuple, Union
 
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList
+from torch import Tensor
 
+from ...codecs.pose_seg import PoseSeg
 from .field_head import FieldHead, Fields
 
 
@@ -12,7 +14,7 @@ class KDCHead(FieldHead):
 
     Args:
         in_channels (int): Channels of each feature map used.
-        decoder (dict): Config of the PoseSeg codec.
+        decoder (dict | PoseSeg): The PoseSeg codec or its config.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
         pose_head (dict): Changes to the config of :class:`KDCPoseHead`.
@@ -22,16 +24,29 @@ class KDCHead(FieldHead):
 
     def __init__(self,
                  in_channels: int,
-                 decoder: ConfigType,
+                 decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
                  pose_head: ConfigType = dict(),
                  seg_head: ConfigType = dict(),
                  init_cfg: OptConfigType = None) -> None:
         super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
-        shared = dict(in_channels=in_channels, decoder=decoder, in_index=in_index)
+        shared = dict(in_channels=in_channels, decoder=self.decoder)
+        for name, part in dict(pose_head=pose_head, seg_head=seg_head).items():
+            for key in ('in_channels', 'decoder', 'in_index'):
+                if key in part:
+                    raise ValueError(f'KDCHead: {name} cannot have its own {key}; both parts take '
+                                     f'that of KDCHead.')
         self.pose_head = MODELS.build({'type': 'KDCPoseHead', **shared, **pose_head})
         self.seg_head = MODELS.build({'type': 'KDCSegHead', **shared, **seg_head})
+
+    @property
+    def output_settings(self) -> dict:
+        return {**self.pose_head.output_settings, **self.seg_head.output_settings}
+
+    def _shared_features(self, feats: Features) -> Tuple[Tensor]:
+        """What both parts look at, as their only feature map."""
+        return (self.select_features(feats), )
 
     def forward(self, feats: Features) -> Fields:
         """
@@ -41,14 +56,17 @@ class KDCHead(FieldHead):
         Returns:
             dict: fields of :meth:`KDCPoseHead.forward` and :meth:`KDCSegHead.forward`.
         """
-        return {**self.pose_head(feats), **self.seg_head(feats)}
+        shared = self._shared_features(feats)
+        return {**self.pose_head(shared), **self.seg_head(shared)}
 
     def loss(self,
              feats: Features,
              batch_data_samples: OptSampleList,
              train_cfg: ConfigType = {}) -> dict:
         """Losses of both heads."""
+        self.trained_with = None
+        shared = self._shared_features(feats)
         return {
-            **self.pose_head.loss(feats, batch_data_samples, train_cfg),
-            **self.seg_head.loss(feats, batch_data_samples, train_cfg)
+            **self.pose_head.loss(shared, batch_data_samples, train_cfg),
+            **self.seg_head.loss(shared, batch_data_samples, train_cfg)
         }

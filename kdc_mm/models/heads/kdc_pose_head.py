@@ -1,13 +1,14 @@
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Union
 
 import torch
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList
 from torch import Tensor, nn
 
-from ...codecs.owner_maps import IGNORED
+from ...codecs.owner_maps import IGNORED, keypoint_owner_maps
+from ...codecs.pose_seg import PoseSeg
 from ...codecs.targets import build_disk_cells
-from .field_head import FieldHead, Fields, conv_stack, owner_maps_of, resize_map
+from .field_head import FieldHead, Fields, conv_stack, resize_map, split_unit, vector_loss
 
 #: Share of cells that a fresh network takes for a keypoint: below the codec's threshold.
 _PRIOR_LOGIT = -3.
@@ -22,30 +23,36 @@ class KDCPoseHead(FieldHead):
 
     Args:
         in_channels (int): Channels of each feature map used.
-        decoder (dict): Config of the PoseSeg codec.
+        decoder (dict | PoseSeg): The PoseSeg codec or its config.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
         feat_channels (int): Channels of the 3×3 convolutions. Defaults to 128.
         num_convs (int): 3×3 convolutions before the 1×1 output layer. Defaults to 2.
         norm_cfg (dict): Defaults to batch norm.
-        loss_heatmap, loss_key_centroid, loss_limb, loss_person_centroid (dict, optional): Losses
-            by registry name; the defaults follow the codec's radius.
+        limb_unit (float): A 1 of the network is this many pixels of a limb displacement: about a
+            limb's length. KeyCentroids count in radii R. Defaults to 64.
+        person_centroid_unit (float, optional): The same for person centroids. Defaults to
+            ``limb_unit``.
+        loss_heatmap (dict): Loss of logits, targets and weights (B, K, h, w), by registry name.
+        loss_key_centroid, loss_limb, loss_person_centroid (dict): Losses of vectors and targets
+            (M, 2) in their unit, by registry name: any that takes these two.
         init_cfg (dict, optional): Initialisation.
     """
 
     def __init__(self,
                  in_channels: int,
-                 decoder: ConfigType,
+                 decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
                  feat_channels: int = 128,
                  num_convs: int = 2,
                  norm_cfg: ConfigType = dict(type='BN'),
-                 loss_heatmap: ConfigType = dict(type='KeypointDiskLoss', loss_weight=4.),
-                 loss_key_centroid: OptConfigType = None,
-                 loss_limb: ConfigType = dict(type='LimbDisplacementLoss', loss_weight=0.5),
-                 loss_person_centroid: ConfigType = dict(
-                     type='LimbDisplacementLoss', loss_weight=0.5),
+                 limb_unit: float = 64.,
+                 person_centroid_unit: Optional[float] = None,
+                 loss_heatmap: ConfigType = dict(type='PixelBCELoss', loss_weight=4.),
+                 loss_key_centroid: ConfigType = dict(type='VectorL1Loss'),
+                 loss_limb: ConfigType = dict(type='VectorL1Loss', loss_weight=0.5),
+                 loss_person_centroid: ConfigType = dict(type='VectorL1Loss', loss_weight=0.5),
                  init_cfg: OptConfigType = None) -> None:
         super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
         skeleton = self.decoder.skeleton
@@ -60,12 +67,26 @@ class KDCPoseHead(FieldHead):
         self.out = nn.Conv2d(feat_channels if num_convs else in_channels,
                              sum(self.field_channels.values()), 1)
 
+        loss_person_centroid, person_centroid_unit = split_unit(
+            loss_person_centroid, 'unit_px', 'person_centroid_unit',
+            limb_unit if person_centroid_unit is None else person_centroid_unit)
+        loss_limb, limb_unit = split_unit(loss_limb, 'unit_px', 'limb_unit', limb_unit)
+        self.units = dict(limbs=limb_unit, person_centroids=person_centroid_unit)
         self.loss_heatmap = MODELS.build(loss_heatmap)
         self.loss_limb = MODELS.build(loss_limb)
         self.loss_person_centroid = MODELS.build(loss_person_centroid)
         if self.decoder.use_key_centroid:
-            self.loss_key_centroid = MODELS.build(
-                loss_key_centroid or dict(type='KeyCentroidLoss', radius=self.decoder.radius))
+            self.units['key_centroids'] = self.decoder.radius
+            loss_key_centroid, _ = split_unit(
+                loss_key_centroid, 'radius', "the codec's radius", self.decoder.radius)
+            self.loss_key_centroid = MODELS.build(loss_key_centroid)
+
+    @property
+    def output_settings(self) -> dict:
+        return dict(
+            super().output_settings,
+            limb_unit=float(self.units['limbs']),
+            person_centroid_unit=float(self.units['person_centroids']))
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -86,54 +107,44 @@ class KDCPoseHead(FieldHead):
         width, height = self.decoder.heatmap_size
         maps = self.out(self.convs(resize_map(self.select_features(feats), (height, width))))
         fields = dict(zip(self.field_channels, maps.split(list(self.field_channels.values()), 1)))
-        # the network predicts numbers around 1, the fields are pixels
-        if 'key_centroids' in fields:
-            fields['key_centroids'] = fields['key_centroids'] * self.decoder.radius
-        for name, loss in (('limbs', self.loss_limb),
-                           ('person_centroids', self.loss_person_centroid)):
-            fields[name] = fields[name] * loss.unit_px
+        # the network predicts numbers around 1, the fields are pixels, which half precision rounds
+        for name, unit in self.units.items():
+            fields[name] = fields[name].float() * unit
         return fields
 
     def loss(self,
              feats: Features,
              batch_data_samples: OptSampleList,
              train_cfg: ConfigType = {}) -> dict:
-        """Losses of a batch (eqs. 1 and 4), targets built on the features' device.
+        """Losses of a batch (eqs. 1 and 4), targets drawn on the features' device.
 
         Returns:
             dict: ``loss_heatmap``, ``loss_key_centroid``, ``loss_limb``, ``loss_person_centroid``.
         """
+        self.trained_with = None
         fields = {name: field.float() for name, field in self.forward(feats).items()}
         heatmaps = fields['heatmaps']
-        owner, tables = self._owners_and_tables(batch_data_samples, heatmaps.device)
+        tables = self._keypoint_tables(batch_data_samples, heatmaps.device)
+        ignored = torch.cat([sample.gt_fields.heatmap_ignore for sample in batch_data_samples])
+        owner = keypoint_owner_maps(
+            tables, self.decoder.heatmap_size, self.decoder.heatmap_stride, self.decoder.radius,
+            ignored.to(heatmaps.device))
         cells = build_disk_cells(owner, tables, self.decoder.heatmap_stride, self.edges,
                                  self.outgoing)
-        image, channel, row, column = cells.index
         heatmap = torch.zeros_like(heatmaps)
         heatmap[cells.index] = 1
-        limbs = fields['limbs'].unflatten(1, (-1, 2))[
-            image[:, None], cells.edge, :, row[:, None], column[:, None]]
 
-        def at_cells(name: str) -> Tensor:
-            return fields[name].unflatten(1, (-1, 2))[image, channel, :, row, column]
+        def loss_at(name: str, loss: nn.Module, index, target: Tensor) -> Tensor:
+            image, channel, row, column = index
+            vectors = fields[name].unflatten(1, (-1, 2))[image, channel, :, row, column]
+            return vector_loss(loss, vectors, target, self.units[name])
 
         losses = dict(
             loss_heatmap=self.loss_heatmap(heatmaps, heatmap, (owner != IGNORED).float()),
-            loss_limb=self.loss_limb(limbs, cells.limb, cells.limb_weight),
-            loss_person_centroid=self.loss_person_centroid(
-                at_cells('person_centroids'), cells.person_centroid))
+            loss_limb=loss_at('limbs', self.loss_limb, cells.limb_index, cells.limb),
+            loss_person_centroid=loss_at('person_centroids', self.loss_person_centroid,
+                                         cells.index, cells.person_centroid))
         if 'key_centroids' in fields:
-            losses['loss_key_centroid'] = self.loss_key_centroid(
-                at_cells('key_centroids'), cells.key_centroid)
+            losses['loss_key_centroid'] = loss_at('key_centroids', self.loss_key_centroid,
+                                                  cells.index, cells.key_centroid)
         return losses
-
-    def _owners_and_tables(self, samples, device) -> Tuple[Tensor, List[Tensor]]:
-        """Owner maps (B, K, h, w) and keypoint tables of a batch."""
-        owners = owner_maps_of(samples, 0, device)
-        for owner in owners:
-            if owner.shape[0] != self.num_keypoints:
-                raise ValueError(
-                    f'KDCPoseHead predicts {self.num_keypoints} keypoints, the data set encodes '
-                    f'{owner.shape[0]}. Use one codec config in head and pipeline.')
-        tables = [sample.gt_instance_labels.keypoint_table.to(device) for sample in samples]
-        return torch.stack(owners), tables

@@ -6,11 +6,12 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
 from torch import Tensor, nn
 
-from ...codecs.owner_maps import IGNORED, NOBODY
+from ...codecs.owner_maps import IGNORED, is_person
+from ...codecs.pose_seg import PoseSeg
 from ...codecs.targets import build_mask_fields, cell_positions, upsample_to_input
 from ..losses.instance_losses import instance_means
 from ..losses.normalise import mean_count
-from .field_head import FieldHead, Fields, conv_stack, owner_maps_of, resize_map
+from .field_head import FieldHead, Fields, conv_stack, resize_map, split_unit, vector_loss
 
 CENTROID_KINDS = ('static', 'dynamic')
 
@@ -24,7 +25,7 @@ class KDCSegHead(FieldHead):
 
     Args:
         in_channels (int): Channels of each feature map used.
-        decoder (dict): Config of the PoseSeg codec.
+        decoder (dict | PoseSeg): The PoseSeg codec or its config.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
         centroid (str): ``'dynamic'`` (eq. 7: mean of the embeddings, learnt) or ``'static'``
@@ -33,8 +34,14 @@ class KDCSegHead(FieldHead):
         num_convs (int): 3×3 convolutions before the up-sampling to the mask stride; one more with
             half the channels follows it. With 0 both are left out. Defaults to 2.
         norm_cfg (dict): Defaults to batch norm.
-        loss_semantic, loss_mask_centroid, loss_instance (dict): Losses by registry name;
-            ``loss_mask_centroid`` serves the static centroid only.
+        mask_unit (float): A 1 of the network is this many pixels of a MaskCentroid offset.
+            Defaults to 64.
+        loss_semantic (dict): Loss of logits, targets and weights (B, H, W), by registry name.
+        loss_mask_centroid (dict): Loss of an image's embeddings and their instances' centroids
+            (P, 2) in ``mask_unit``, by registry name: any that takes these two. Serves the static
+            centroid only.
+        loss_instance (dict): Loss of an image's embeddings, centroids, bandwidths and owners in
+            pixels, see :class:`~kdc_mm.models.losses.InstanceGaussianLoss`.
         init_cfg (dict, optional): Initialisation.
 
     Raises:
@@ -43,14 +50,15 @@ class KDCSegHead(FieldHead):
 
     def __init__(self,
                  in_channels: int,
-                 decoder: ConfigType,
+                 decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
                  centroid: str = 'dynamic',
                  feat_channels: int = 64,
                  num_convs: int = 2,
                  norm_cfg: ConfigType = dict(type='BN'),
-                 loss_semantic: ConfigType = dict(type='KeypointDiskLoss', loss_weight=2.),
+                 mask_unit: float = 64.,
+                 loss_semantic: ConfigType = dict(type='PixelBCELoss', loss_weight=2.),
                  loss_mask_centroid: ConfigType = dict(type='MaskCentroidLoss'),
                  loss_instance: ConfigType = dict(type='InstanceGaussianLoss'),
                  init_cfg: OptConfigType = None) -> None:
@@ -65,7 +73,16 @@ class KDCSegHead(FieldHead):
         self.out = nn.Conv2d(fine_channels, 4, 1)
         self.loss_semantic = MODELS.build(loss_semantic)
         self.loss_instance = MODELS.build(loss_instance)
+        loss_mask_centroid, self.mask_unit = split_unit(
+            loss_mask_centroid, 'unit_px', 'mask_unit', mask_unit)
         self.loss_mask_centroid = MODELS.build(loss_mask_centroid)
+
+    @property
+    def output_settings(self) -> dict:
+        return dict(
+            super().output_settings,
+            mask_stride=self.decoder.mask_stride,
+            mask_unit=float(self.mask_unit))
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -91,10 +108,9 @@ class KDCSegHead(FieldHead):
         features = self.convs(self.select_features(feats))
         maps = self.out(self.fine_convs(resize_map(features, self.mask_size)))
         semantic, offset, log_bandwidth = maps.split([1, 2, 1], 1)
-        unit = self.loss_mask_centroid.unit_px
         return dict(
             semantic=semantic,
-            mask_centroids=offset * unit,
+            mask_centroids=offset.float() * self.mask_unit,
             # a fresh network starts with σ = R
             log_bandwidth=log_bandwidth.clamp(-4, 4) + torch.tensor(self.decoder.radius).log())
 
@@ -103,6 +119,7 @@ class KDCSegHead(FieldHead):
                 batch_data_samples: OptSampleList,
                 test_cfg: ConfigType = {}) -> Predictions:
         """Fields of every image and no instances, see the class."""
+        self._check_output_settings()
         fields = self.forward(feats[0] if test_cfg.get('flip_test', False) else feats)
         instances = [
             InstanceData(
@@ -126,13 +143,14 @@ class KDCSegHead(FieldHead):
             dict: ``loss_semantic``, ``loss_instance`` and, for static centroids,
             ``loss_mask_centroid``; all 0 for images without masks.
         """
+        self.trained_with = None
         fields = {
             name: upsample_to_input(field.float(), self.decoder.mask_stride,
                                     self.decoder.input_size)
             for name, field in self.forward(feats).items()
         }
-        owners = owner_maps_of(batch_data_samples, 1, fields['semantic'].device)
-        targets = [build_mask_fields(owner[0]) for owner in owners]
+        owners = self._mask_owners(batch_data_samples, fields['semantic'].device)
+        targets = [build_mask_fields(owner) for owner in owners]
         loss_semantic = self.loss_semantic(
             fields['semantic'][:, 0],
             torch.stack([target['semantic'] for target in targets]),
@@ -142,10 +160,10 @@ class KDCSegHead(FieldHead):
         if self.centroid == 'static':
             terms['loss_mask_centroid'] = []
         for i, owner in enumerate(owners):
-            if ((owner != NOBODY) & (owner != IGNORED)).any():
+            if is_person(owner).any():
                 for name, value in self._instance_losses(
                         fields['mask_centroids'][i], fields['log_bandwidth'][i, 0],
-                        owner[0]).items():
+                        owner).items():
                     terms[name].append(value)
         # without masks the fields still belong to the graph, which distributed training needs
         nothing = fields['mask_centroids'].sum() * 0 + fields['log_bandwidth'].sum() * 0
@@ -154,6 +172,17 @@ class KDCSegHead(FieldHead):
         return dict(
             loss_semantic=loss_semantic,
             **{name: sum(values, nothing) / images for name, values in terms.items()})
+
+    def _mask_owners(self, samples, device) -> List[Tensor]:
+        """Owner map (H, W) of each image's masks; all ignored without masks."""
+        width, height = self.decoder.input_size
+        owners = []
+        for sample in samples:
+            self._check_targets(sample)
+            owners.append(
+                sample.gt_fields.mask_owner[0].to(device) if 'mask_owner' in sample.gt_fields else
+                torch.full((height, width), IGNORED, dtype=torch.uint8, device=device))
+        return owners
 
     def _instance_losses(self, offset: Tensor, log_bandwidth: Tensor,
                          owner: Tensor) -> Dict[str, Tensor]:
@@ -165,7 +194,7 @@ class KDCSegHead(FieldHead):
             owner (Tensor): (H, W) uint8 owner map with a person in it.
         """
         height, width = owner.shape
-        person = (owner != NOBODY) & (owner != IGNORED)
+        person = is_person(owner)
         ids, instance = owner[person].unique(return_inverse=True)
         pixels = cell_positions(height, width, 1, owner.device)[:, person].T
         embeddings = pixels + offset[:, person].T
@@ -176,4 +205,5 @@ class KDCSegHead(FieldHead):
         centroids = instance_means(pixels, instance, len(ids))
         return dict(
             loss_instance=self.loss_instance(embeddings, centroids, sigmas, instance),
-            loss_mask_centroid=self.loss_mask_centroid(embeddings, centroids, instance))
+            loss_mask_centroid=vector_loss(self.loss_mask_centroid, embeddings,
+                                           centroids[instance], self.mask_unit))

@@ -1,8 +1,8 @@
-from .field_losses import KeyCentroidLoss, KeypointDiskLoss, LimbDisplacementLoss
+from .field_losses import PixelBCELoss, VectorL1Loss
 from .heatmap_loss import ImageHeatmapMSELoss
 from .instance_losses import InstanceGaussianLoss, MaskCentroidLoss
 
 __all__ = [
-    'KeypointDiskLoss', 'KeyCentroidLoss', 'LimbDisplacementLoss', 'MaskCentroidLoss',
-    'InstanceGaussianLoss', 'ImageHeatmapMSELoss'
+    'PixelBCELoss', 'VectorL1Loss', 'MaskCentroidLoss', 'InstanceGaussianLoss',
+    'ImageHeatmapMSELoss'
 ]

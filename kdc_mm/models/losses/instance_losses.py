@@ -31,32 +31,26 @@ def squared_deviation(embeddings: Tensor, centroids: Tensor, sigmas: Tensor) -> 
 
 @MODELS.register_module()
 class MaskCentroidLoss(nn.Module):
-    """L1 between a pixel's embedding and its instance's centroid (eq. 5).
+    """L1 between a pixel's embedding and its instance's centroid (eq. 5), of one image.
 
     Args:
-        unit_px (float): Errors count in this many pixels. Defaults to 64.
         loss_weight (float): Defaults to 1.
     """
 
-    def __init__(self, unit_px: float = 64., loss_weight: float = 1.) -> None:
+    def __init__(self, loss_weight: float = 1.) -> None:
         super().__init__()
-        if unit_px <= 0:
-            raise ValueError(
-                f'MaskCentroidLoss: the unit must be greater than 0 px, got {unit_px}.')
-        self.unit_px = unit_px
         self.loss_weight = loss_weight
 
-    def forward(self, embeddings: Tensor, centroids: Tensor, owner: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, centroids: Tensor) -> Tensor:
         """
         Args:
-            embeddings (Tensor): (P, 2) m_i + v_i in pixels.
-            centroids (Tensor): (n, 2) C_j in pixels.
-            owner (Tensor): (P,) int64 instance of each pixel.
+            embeddings (Tensor): (P, 2) m_i + v_i in the head's unit.
+            centroids (Tensor): (P, 2) C_j of the instance that each pixel belongs to, likewise.
 
         Returns:
             Tensor: scalar; 0 without pixels.
         """
-        error = (embeddings - centroids[owner]).abs().sum(-1) / self.unit_px
+        error = (embeddings - centroids).abs().sum(-1)
         return self.loss_weight * error.sum() / max(len(error), 1)
 
 
