@@ -44,7 +44,6 @@ train_pipeline = [
         pad_val=127),
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='BottomupGetPersonMasks'),
-    dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [

@@ -11,7 +11,6 @@ model = dict(
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].input_size = codec['input_size']
-train_pipeline[4].encoder.input_size = codec['input_size']
 val_pipeline = _base_.val_pipeline
 val_pipeline[1].input_size = codec['input_size']
 

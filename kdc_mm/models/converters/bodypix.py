@@ -129,14 +129,12 @@ def load_heads(head: KDCHead, maps: Dict[str, Tensor], log_bandwidth: Tensor) ->
         log_bandwidth (Tensor): (C + 1,) ln σ in pixels.
     """
     pose, seg = head.pose_head, head.seg_head
-    units = dict(key_centroids=pose.decoder.radius, person_centroids=pose.loss_limb.unit_px,
-                 limbs=pose.loss_limb.unit_px)
     fields = pose_fields(maps, pose.decoder.skeleton)
-    _load(pose.out, [fields[name] / units.get(name, 1) for name in pose.field_channels])
+    _load(pose.out, [fields[name] / pose.units.get(name, 1) for name in pose.field_channels])
     relative = log_bandwidth[None].clone()
     relative[:, -1] -= math.log(seg.decoder.radius)
     _load(seg.out, [maps['float_segments'],
-                    mean_long_offset(maps) / seg.loss_mask_centroid.unit_px, relative])
+                    mean_long_offset(maps) / seg.mask_unit, relative])
 
 
 def pose_fields(maps: Dict[str, Tensor], skeleton: Skeleton) -> Dict[str, Tensor]:
