@@ -112,7 +112,8 @@ def test_a_resnet50_becomes_a_checkpoint_of_its_own_config(tool, personlab, tmp_
     config = 'configs/bodypix/kdc_resnet50_coco-513.py'
     assert config in capsys.readouterr().out
     model = load(tmp_path / 'out.pth', config=config)
-    black = dict(inputs=[torch.zeros(3, 513, 513, dtype=torch.uint8)], data_samples=[PoseDataSample()])
+    black = dict(
+        inputs=[torch.zeros(3, 513, 513, dtype=torch.uint8)], data_samples=[PoseDataSample()])
     image = model.data_preprocessor(black)['inputs']
     torch.testing.assert_close(image[0, :, 0, 0], -torch.tensor([123.15, 115.90, 103.06]))
     assert fields_of(model, image)['heatmaps'].shape == (17, 33, 33)
