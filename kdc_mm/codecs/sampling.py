@@ -1,8 +1,10 @@
-"""Bilinear look-up between the cells of a map; cell (u, v) lies on input pixel (s·u, s·v)."""
+"""Between the cells of a map, bilinearly; cell (u, v) lies on input pixel (s·u, s·v)."""
 from typing import NamedTuple
 
 import numba
 import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
 
 
 class AxisSamples(NamedTuple):
@@ -44,3 +46,35 @@ def bilinear(field, rows, columns):
 
 #: :func:`bilinear` for compiled kernels, one sample at a time.
 bilinear_njit = numba.njit(cache=True)(bilinear)
+
+
+def resize_map(maps: Tensor, size) -> Tensor:
+    """Bilinear resize to (h, w) that keeps the corner cells in place."""
+    size = tuple(size)
+    if tuple(maps.shape[2:]) == size:
+        return maps
+    return F.interpolate(maps, size=size, mode='bilinear', align_corners=True)
+
+
+def upsample_to_input(maps: Tensor, stride: int, input_size) -> Tensor:
+    """Bilinear up-sampling that keeps cell (u, v) on input pixel (s·u, s·v).
+
+    Pixels beyond the last cell repeat its value; there are none at sizes s·n + 1.
+
+    Args:
+        maps (Tensor): (B, C, h, w).
+        stride (int): Stride s of the maps.
+        input_size (tuple[int, int]): Input size [W, H].
+
+    Returns:
+        Tensor: (B, C, H, W).
+    """
+    width, height = input_size
+    covered = ((maps.shape[2] - 1) * stride + 1, (maps.shape[3] - 1) * stride + 1)
+    maps = resize_map(maps, covered)
+    right, bottom = width - covered[1], height - covered[0]
+    if right < 0 or bottom < 0:
+        return maps[:, :, :height, :width]
+    if right or bottom:
+        maps = F.pad(maps, (0, right, 0, bottom), mode='replicate')
+    return maps

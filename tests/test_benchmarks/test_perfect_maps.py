@@ -6,7 +6,7 @@ import torch
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
 from kdc_mm.codecs.people import ImageFrame
-from kdc_mm.codecs.targets import upsample_to_input
+from kdc_mm.codecs.sampling import upsample_to_input
 
 SIZE = 129
 

@@ -2,8 +2,15 @@
 import numba
 import numpy as np
 import pytest
+import torch
 
-from kdc_mm.codecs.sampling import AxisSamples, bilinear, bilinear_njit, sample_axis
+from kdc_mm.codecs.sampling import (
+    AxisSamples,
+    bilinear,
+    bilinear_njit,
+    sample_axis,
+    upsample_to_input,
+)
 
 
 def reference_value(field, x, y):
@@ -44,3 +51,24 @@ def test_samples_keep_the_shape_of_their_positions():
     rows, columns = (sample_axis(np.ones((2, 5)), 1, side) for side in field.shape)
     values = bilinear(field, rows, columns)
     assert values.dtype == np.float32 and (values == np.full((2, 5), 5)).all()
+
+
+@pytest.mark.parametrize('size, stride', [((17, 13), 4), ((16, 15), 4), ((19, 20), 2), ((9, 9), 1),
+                                          ((10, 9), 8)])
+def test_cells_lie_on_input_pixels_after_up_sampling(size, stride):
+    """Bilinear between cells (u, v) on pixels (s·u, s·v); the last cell's value goes on."""
+    width, height = size
+    maps = torch.rand(1, 2, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    up = upsample_to_input(maps, stride, size)
+    assert up.shape == (1, 2, height, width)
+    field = maps[0].numpy()
+    rows, columns = field.shape[1:]
+    for y, x in np.ndindex(height, width):
+        v, u = min(y / stride, rows - 1), min(x / stride, columns - 1)
+        v0, u0 = int(v), int(u)
+        v1, u1 = min(v0 + 1, rows - 1), min(u0 + 1, columns - 1)
+        right, down = u - u0, v - v0
+        above = (1 - right) * field[:, v0, u0] + right * field[:, v0, u1]
+        below = (1 - right) * field[:, v1, u0] + right * field[:, v1, u1]
+        expected = (1 - down) * above + down * below
+        np.testing.assert_allclose(up[0, :, y, x].numpy(), expected, atol=1e-5)

@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import lsqr
 from torch import Tensor
 
-from kdc_mm.codecs.owner_maps import IGNORED, NOBODY, keypoint_owner_map
+from kdc_mm.codecs.owner_maps import IGNORED, is_person, keypoint_owner_map
 from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.pose_seg import PoseSeg
 from kdc_mm.codecs.sampling import sample_axis
@@ -48,7 +48,7 @@ def perfect_maps(codec: PoseSeg,
     """
     keypoint_owner, mask_owner = encoded['owner_maps']
     table = encoded['keypoint_table']
-    in_disk = torch.as_tensor((keypoint_owner != NOBODY) & (keypoint_owner != IGNORED))
+    in_disk = torch.as_tensor(is_person(keypoint_owner))
     # smoothing warms cells beside the disks too: vectors go on there, as a network's would
     around = keypoint_owner_map(table[..., :2], table[..., 2] > 0, codec.heatmap_size,
                                 codec.heatmap_stride, codec.radius + 3 * codec.heatmap_stride)
@@ -79,7 +79,7 @@ def _perfect_masks(owner: np.ndarray, frame: ImageFrame, input_size,
     def read(image: np.ndarray, interpolation: int) -> np.ndarray:
         return cv2.remap(image, image_x, image_y, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
-    person = (owner != NOBODY) & (owner != IGNORED)
+    person = is_person(owner)
     distance = _signed_distance(person) * np.float32(frame.scale[0])
     logits = _fit_logits(distance, read(distance, cv2.INTER_LINEAR), frame, stride)
 
