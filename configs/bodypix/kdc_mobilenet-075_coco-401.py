@@ -53,7 +53,11 @@ val_pipeline = [
         input_size=codec['input_size'],
         size_factor=1,
         pad_val=(127, 127, 127)),
-    _base_.val_pipeline[-1],
+    dict(
+        type='PackPoseInputs',
+        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
+                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
+                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
 ]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
