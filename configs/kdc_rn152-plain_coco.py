@@ -1,14 +1,7 @@
 # The paper's literal reading: a dilated backbone of stride 8, 1x1 output layers, no neck.
 _base_ = ['kdc_rn152_coco.py']
 
-codec = dict(
-    type='PoseSeg',
-    input_size=(401, 401),
-    metainfo='configs/_base_/datasets/coco.py',
-    heatmap_stride=8,
-    mask_stride=8,
-    radius=32)
-
+codec = dict(heatmap_stride=8, mask_stride=8)
 model = dict(
     backbone=dict(output_stride=8, out_indices=(3, )),
     neck=None,
@@ -18,7 +11,3 @@ model = dict(
         decoder=codec,
         pose_head=dict(num_convs=0),
         seg_head=dict(num_convs=0)))
-
-train_pipeline = _base_.train_pipeline
-train_pipeline[4].encoder = codec
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -49,7 +49,6 @@ train_pipeline = [
         shift_factor=0.15),
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='BottomupGetPersonMasks'),
-    dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [

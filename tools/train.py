@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
 
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.checkpoint import checkpoint_to_start_from  # noqa: E402
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
 
@@ -59,7 +60,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
     if args.show or args.show_dir is not None:
         show_results(cfg, args)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     return cfg
 
 

@@ -24,9 +24,18 @@ model = dict(
     test_cfg=dict(flip_test=False))
 
 # The same view of each image as in testing: nothing random
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].update(shift_prob=0., scale_prob=0., rotate_prob=0.)
-train_pipeline[2].update(prob=0.)
+train_pipeline = [
+    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(
+        type='BottomupRandomAffine',
+        input_size=_base_.codec.input_size,
+        scale_type='long',
+        shift_prob=0.,
+        scale_prob=0.,
+        rotate_prob=0.),
+    dict(type='BottomupGetPersonMasks'),
+    dict(type='PackPoseInputs'),
+]
 
 data_root = 'data/mm-samples/coco/'
 dataset = dict(data_root=data_root, ann_file='test_coco.json', data_prefix=dict(img=''))

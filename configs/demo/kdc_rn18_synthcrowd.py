@@ -12,13 +12,7 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
-codec = dict(
-    type='PoseSeg',
-    input_size=(193, 193),
-    metainfo='configs/_base_/datasets/coco.py',
-    heatmap_stride=4,
-    mask_stride=4,
-    radius=10)
+codec = dict(input_size=(193, 193), mask_stride=4, radius=10)
 
 model = dict(
     backbone=dict(
@@ -34,27 +28,38 @@ model = dict(
     head=dict(
         in_channels=64,
         decoder=codec,
-        pose_head=dict(feat_channels=96, num_convs=2,
-                       loss_key_centroid=dict(type='KeyCentroidLoss', radius=10, loss_weight=2.),
-                       loss_limb=dict(type='LimbDisplacementLoss', unit_px=32, loss_weight=0.5),
-                       loss_person_centroid=dict(
-                           type='LimbDisplacementLoss', unit_px=32, loss_weight=0.5)),
-        seg_head=dict(feat_channels=64, num_convs=1,
-                      loss_mask_centroid=dict(type='MaskCentroidLoss', unit_px=32))),
+        pose_head=dict(
+            feat_channels=96,
+            limb_unit=32,
+            loss_key_centroid=dict(type='VectorL1Loss', loss_weight=2.)),
+        seg_head=dict(num_convs=1, mask_unit=32)),
     test_cfg=dict(flip_test=False))
 
 data_root = 'data/synthcrowd/easy/'
 
 # Minutes of training see each image a few times: nothing random, not even the mirror, which would
 # move SynthCrowd's watches and chest pockets to the other side
-train_pipeline = _base_.train_pipeline
-train_pipeline[0].imdecode_backend = 'cv2'
-train_pipeline[1].update(
-    input_size=codec['input_size'], shift_prob=0., scale_prob=0., rotate_prob=0.)
-train_pipeline[2].prob = 0.
-train_pipeline[4].encoder = codec
-val_pipeline = _base_.val_pipeline
-val_pipeline[1].input_size = codec['input_size']
+train_pipeline = [
+    dict(type='LoadImage', imdecode_backend='cv2'),
+    dict(
+        type='BottomupRandomAffine',
+        input_size=codec['input_size'],
+        scale_type='long',
+        shift_prob=0.,
+        scale_prob=0.,
+        rotate_prob=0.),
+    dict(type='BottomupGetPersonMasks'),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
+    dict(
+        type='PackPoseInputs',
+        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
+                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
+                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
+]
 
 train_dataloader = dict(
     batch_size=8,

@@ -16,13 +16,22 @@ model = dict(
     test_cfg=dict(_delete_=True, flip_test=True))
 find_unused_parameters = False
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[3:5] = [
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='BottomupRandomAffine', input_size=codec['input_size']),
+    dict(type='RandomFlip', direction='horizontal'),
     dict(type='BottomupGetPersonMasks'),  # of crowds, to ignore them
-    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
 ]
-val_pipeline = _base_.val_pipeline
-val_pipeline[1].update(size_factor=1, resize_mode='fit')
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
+    dict(
+        type='PackPoseInputs',
+        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
+                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
+                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
+]
 
 train_dataloader = dict(dataset=dict(type='KDCCocoDataset', pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(type='KDCCocoDataset', pipeline=val_pipeline))

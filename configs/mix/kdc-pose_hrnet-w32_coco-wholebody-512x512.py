@@ -13,23 +13,16 @@ hands = [(9, 91), (10, 112)] + [
 ]
 
 codec = dict(
-    type='PoseSeg',
-    input_size=(512, 512),
     metainfo='configs/_base_/datasets/coco_wholebody.py',
-    heatmap_stride=4,
     radius=16,
     limbs=body + feet + face + hands)
 
 model = dict(head=dict(decoder=codec))
 
-train_pipeline = [step for step in _base_.train_pipeline if step.type != 'BottomupGetPersonMasks']
-train_pipeline[3].encoder = codec
-
 train_dataloader = dict(
     dataset=dict(
         type='CocoWholeBodyDataset',
-        ann_file='annotations/coco_wholebody_train_v1.0.json',
-        pipeline=train_pipeline))
+        ann_file='annotations/coco_wholebody_train_v1.0.json'))
 val_dataloader = dict(
     dataset=dict(
         type='CocoWholeBodyDataset', ann_file='annotations/coco_wholebody_val_v1.0.json'))

@@ -1,13 +1,7 @@
 # RTMPose's family: CSPNeXt-m with its PAFPN, whose input sides are multiples of 32.
 _base_ = ['../kdc_rn152_8xb16-140e_coco.py']
 
-codec = dict(
-    type='PoseSeg',
-    input_size=(640, 640),
-    metainfo='configs/_base_/datasets/coco.py',
-    heatmap_stride=8,
-    mask_stride=4,
-    radius=51)
+codec = dict(input_size=(640, 640), heatmap_stride=8, mask_stride=4, radius=51)
 
 model = dict(
     backbone=dict(
@@ -37,11 +31,28 @@ model = dict(
         act_cfg=dict(type='SiLU', inplace=True)),
     head=dict(in_channels=192, in_index=(0, 1, 2), decoder=codec))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].input_size = codec['input_size']
-train_pipeline[4].encoder = codec
-val_pipeline = _base_.val_pipeline
-val_pipeline[1].input_size = codec['input_size']
+train_pipeline = [
+    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(
+        type='BottomupRandomAffine',
+        input_size=codec['input_size'],
+        scale_type='long',
+        scale_factor=(0.6, 1.4),
+        rotate_factor=30,
+        shift_factor=0.15),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='BottomupGetPersonMasks'),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
+    dict(
+        type='PackPoseInputs',
+        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
+                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
+                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
+]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -1,16 +1,22 @@
-"""Cluster: mask pixels gather around the persons' dynamic centroids (paper, 3.3)."""
-from typing import Dict, NamedTuple, Tuple
+"""Cluster: mask pixels gather around the persons' dynamic centroids (paper, 3.3).
+
+Letters: n persons, K keypoints, maps of h×w cells, an image of H×W pixels.
+"""
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numba
 import numpy as np
 from pycocotools import mask as coco_mask
+from scipy.special import expit, logit
 
+from .gaussians import gaussian, largest_deviation, squared_deviation, squared_deviation_njit
 from .people import ImageFrame, Masks, Poses
+from .sampling import AxisSamples, bilinear, bilinear_njit, sample_axis
 
-#: Tries to find a person without keypoints: what bounds the time on maps that mean nothing.
-_MOST_STARTS = 500
-#: Support of a person's second choice of a centroid, against its first.
-_LEAST_SUPPORT = 0.05
+#: Most seeds of persons without keypoints: what bounds the time on maps that mean nothing.
+_MAX_SEEDS = 500
+#: Steps in which a seed moves to the mean of its cluster.
+_SEED_STEPS = 3
 
 
 class MaskMaps(NamedTuple):
@@ -25,91 +31,198 @@ class MaskMaps(NamedTuple):
     stride: int
 
 
-def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float,
-                      share: float) -> Tuple[np.ndarray, np.ndarray]:
+class Centroids(NamedTuple):
+    """``position`` C_j (n, 2) and bandwidth ``sigma`` σ_j (n,), float32, input pixels."""
+    position: np.ndarray
+    sigma: np.ndarray
+
+
+class Candidates(NamedTuple):
+    """A candidate for a person's centroid from each of its keypoints: ``position`` (n, K, 2) and
+    ``sigma`` (n, K) in input pixels, ``support`` (n, K) by the keypoints that agree."""
+    position: np.ndarray
+    sigma: np.ndarray
+    support: np.ndarray
+
+
+#: σ of maps that mean nothing may be 0 or infinite.
+_any_sigma = np.errstate(over='ignore', divide='ignore', invalid='ignore')
+
+
+@_any_sigma
+def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float, share: float,
+                      second_choice: Optional[float] = 0.05) -> Centroids:
     """C_j and σ_j of every person, from its keypoints (paper, 3.3: dynamic centroids at inference).
 
     The embedding e = m + v at a keypoint tells whose pixel it is. An occluded keypoint shows the
     occluder's, so C_j is the confidence-weighted mean of those embeddings that agree by φ (eq. 6)
-    with the best supported one. Where most of a person is hidden that would be the occluder's
-    centroid, so each centroid belongs to one person, the best supported ones first, and others take
-    the next best of theirs. A fragment of a pose may share its person's.
+    with the best supported one.
 
     Args:
         poses (Poses): n persons.
         maps (MaskMaps): Maps of the image.
         threshold (float): In (0, 1), on φ: centroids nearer than that are one.
         share (float): Who scores less than this share of a person may be its fragment.
+        second_choice (float, optional): Least support of a person's second choice, see
+            :func:`take_second_choices`; None leaves each person its best candidate. Defaults to
+            0.05.
 
     Returns:
-        tuple: C (n, 2) and σ (n,), input pixels. Who has no centroid of its own gets a copy.
+        Centroids: of the n persons.
     """
-    return _dynamic_centroids(poses.keypoints, poses.scores, maps.semantic, maps.offset,
-                              maps.log_bandwidth, maps.stride, _reach(threshold),
-                              np.float32(share))
+    candidates = candidate_centroids(*keypoint_embeddings(poses, maps))
+    person, best = np.arange(len(poses.scores)), candidates.support.argmax(1)
+    centroids = Centroids(candidates.position[person, best], candidates.sigma[person, best])
+    if second_choice is None:
+        return centroids
+    return take_second_choices(centroids, candidates, poses.scores.sum(1), threshold, share,
+                               second_choice)
 
 
-def absorb_fragments(poses: Poses, centroids: np.ndarray, sigmas: np.ndarray, threshold: float,
-                     share: float) -> Tuple[Poses, np.ndarray, np.ndarray]:
-    """Give fragments of a pose back to the person whose MaskCentroid they share.
+def keypoint_embeddings(poses: Poses,
+                        maps: MaskMaps) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the maps say at every keypoint.
 
-    A network that is unsure of the limbs leaves fragments, and each would take its part of the
-    person's mask. A fragment belongs to a stronger person if φ of the stronger one (eq. 6) at the
-    fragment's centroid exceeds the threshold: it gives the keypoints that the person lacks.
+    Returns:
+        tuple: e = m + v (n, K, 2) in input pixels, ln σ (n, K), and how much each counts (n, K):
+        the keypoint's score times the probability of "person".
+    """
+    height, width = maps.semantic.shape
+    rows = sample_axis(poses.keypoints[..., 1], maps.stride, height)
+    columns = sample_axis(poses.keypoints[..., 0], maps.stride, width)
+    offset = np.stack([bilinear(axis, rows, columns) for axis in maps.offset], axis=-1)
+    person = expit(bilinear(maps.semantic, rows, columns))
+    return (poses.keypoints + offset, bilinear(maps.log_bandwidth, rows, columns),
+            poses.scores * person + np.float32(1e-6))
+
+
+def candidate_centroids(embedding: np.ndarray, log_sigma: np.ndarray,
+                        weight: np.ndarray) -> Candidates:
+    """For each embedding the weighted mean of its person's embeddings that agree with it by φ.
 
     Args:
-        poses (Poses): n persons, strongest first.
-        centroids (np.ndarray): C_j (n, 2), input pixels.
-        sigmas (np.ndarray): σ_j (n,), input pixels.
-        threshold (float): In (0, 1), on φ.
-        share (float): A fragment scores less than this share of the person; who is about as sure
-            is a person too, however near.
+        embedding (np.ndarray): (n, K, 2), input pixels.
+        log_sigma (np.ndarray): (n, K), ln of input pixels.
+        weight (np.ndarray): (n, K).
 
     Returns:
-        tuple: poses, C and σ of those that remain.
+        Candidates: of n persons.
     """
-    keypoints, scores, detected = (part.copy() for part in poses)
-    strength = poses.scores.mean(1)
-    keep = np.ones(len(strength), bool)
-    for person in range(len(strength)):
-        if not keep[person]:
+    squared = _squared_distance(embedding[:, :, None], embedding[:, None])
+    agreement = weight[:, None] * gaussian(squared, np.exp(log_sigma)[..., None])
+    total = agreement.sum(-1)
+    shares = agreement / total[..., None]
+    return Candidates(shares @ embedding, np.exp((shares @ log_sigma[..., None])[..., 0]),
+                      total * weight)
+
+
+def take_second_choices(centroids: Centroids, candidates: Candidates, strength: np.ndarray,
+                        threshold: float, share: float, least_support: float) -> Centroids:
+    """Let each centroid belong to one person, the best supported ones first (not in the paper).
+
+    Where most of a person is hidden its best candidate is the occluder's centroid. It takes the
+    best that is nobody's yet, or else a copy. A fragment of a pose may share its person's.
+
+    Args:
+        centroids (Centroids): The best candidate of each of n persons.
+        candidates (Candidates): All of them.
+        strength (np.ndarray): (n,) sum of each person's scores.
+        threshold (float): In (0, 1), on φ: centroids nearer than that are one.
+        share (float): Who has less than this share of a person's strength may be its fragment.
+        least_support (float): Share of its best candidate's support that a second choice has.
+
+    Returns:
+        Centroids: of the n persons.
+    """
+    position, sigma = (values.copy() for values in centroids)
+    best_support = candidates.support.max(1)
+    order = np.argsort(-best_support, kind='stable')
+    for rank, person in enumerate(order):
+        known = Centroids(position[order[:rank]], sigma[order[:rank]])
+        is_known = _agree(position[person], known, threshold)
+        if not is_known.any():
             continue
-        gap = ((centroids - centroids[person])**2).sum(1)
-        near = gap < _reach(threshold) * sigmas[person]**2
-        fragment = keep & near & (strength < share * strength[person])
-        for other in np.flatnonzero(fragment):
-            lacking = detected[other] & ~detected[person]
-            for values in (keypoints, scores, detected):
-                values[person, lacking] = values[other, lacking]
-        keep &= ~fragment
-    return Poses(keypoints[keep], scores[keep], detected[keep]), centroids[keep], sigmas[keep]
+        occluder = order[is_known.argmax()]
+        if strength[person] < share * strength[occluder]:
+            continue
+        others = _agree(candidates.position[person], known, threshold).any(1)
+        support = np.where(others, 0, candidates.support[person])
+        choice = support.argmax()
+        if support[choice] >= least_support * best_support[person]:
+            position[person] = candidates.position[person, choice]
+            sigma[person] = candidates.sigma[person, choice]
+        else:
+            position[person], sigma[person] = position[occluder], sigma[occluder]
+    return Centroids(position, sigma)
 
 
-def leftover_centroids(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray,
-                       threshold: float, min_area: float) -> Tuple[np.ndarray, ...]:
+def _agree(embedding: np.ndarray, centroids: Centroids, threshold: float) -> np.ndarray:
+    """Whether φ_j of embeddings (..., 2) exceeds the threshold: (..., n) bool."""
+    squared = _squared_distance(embedding[..., None, :], centroids.position)
+    return squared_deviation(squared, centroids.sigma) < largest_deviation(threshold)
+
+
+def _squared_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a − b|² of points (..., 2): (...); ten times as fast as a sum over axes of two."""
+    x, y = a[..., 0] - b[..., 0], a[..., 1] - b[..., 1]
+    return x * x + y * y
+
+
+def unposed_persons(maps: MaskMaps, centroids: Centroids, threshold: float,
+                    min_area: float) -> Tuple[Centroids, np.ndarray]:
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
 
-    The most confident such pixel's embedding starts a centroid, which moves to the mean of the
-    embeddings within its φ (eq. 7); what it gathers is taken out, and the next pixel starts.
+    Not in the paper. The embedding of the most confident such pixel is the seed of a centroid,
+    which moves to the mean of the embeddings within its φ (eq. 7). They are taken out, and the next
+    seed follows.
 
     Args:
         maps (MaskMaps): Maps of the image.
-        centroids (np.ndarray): C_j (n, 2) of the persons known, input pixels.
-        sigmas (np.ndarray): σ_j (n,), input pixels.
+        centroids (Centroids): Of the n persons known.
         threshold (float): In (0, 1), on the probability of "person" and on φ.
         min_area (float): Least area of a person, in input pixels squared.
 
     Returns:
-        tuple: C (m, 2), σ (m,) and mean pixel position (m, 2) of the persons found, all in input
-        pixels.
+        tuple: Centroids of the m persons found, and the mean positions of their pixels (m, 2),
+        input pixels.
     """
-    found = _leftover_centroids(
-        maps.semantic, maps.offset, maps.log_bandwidth, maps.stride, centroids, sigmas,
-        _logit(threshold), _reach(threshold), max(min_area / maps.stride**2, 1))
-    return found[:, 0:2], found[:, 2], found[:, 3:5]
+    min_cells = max(min_area / maps.stride**2, 1)
+    unassigned = _unassigned_cells(maps, centroids, logit(threshold), largest_deviation(threshold))
+    row, column = np.divmod(np.flatnonzero(unassigned), unassigned.shape[1])
+    pixel = np.stack([column, row], axis=1).astype(np.float32) * maps.stride
+    embedding = pixel + maps.offset[:, row, column].T
+    confidence, log_sigma = maps.semantic[row, column], maps.log_bandwidth[row, column]
+    free = np.ones(len(row), bool)
+    found = [Centroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))]
+    middles = [np.zeros((0, 2), np.float32)]
+    for _ in range(_MAX_SEEDS):
+        if np.count_nonzero(free) < min_cells:
+            break
+        seed = np.where(free, confidence, -np.inf).argmax()
+        cluster, centroid = _cluster_of(seed, embedding, log_sigma, free, threshold)
+        if np.count_nonzero(cluster) >= min_cells:
+            found.append(centroid)
+            middles.append(pixel[cluster].mean(0, keepdims=True))
+        free &= ~cluster
+        free[seed] = False
+    return Centroids(*map(np.concatenate, zip(*found))), np.concatenate(middles)
 
 
-def cluster_masks(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray, frame: ImageFrame,
+def _cluster_of(seed: int, embedding: np.ndarray, log_sigma: np.ndarray, free: np.ndarray,
+                threshold: float) -> Tuple[np.ndarray, Centroids]:
+    """The free ones of M embeddings (M, 2) that meet around a seed, (M,) bool, and their centroid;
+    ``log_sigma`` (M,), ``free`` (M,) bool."""
+    centroid = Centroids(embedding[[seed]], np.exp(log_sigma[[seed]]))
+    for _ in range(_SEED_STEPS):
+        cluster = free & _agree(embedding, centroid, threshold)[:, 0]
+        if not cluster.any():
+            break
+        centroid = Centroids(embedding[cluster].mean(0, keepdims=True),
+                             np.exp(log_sigma[cluster].mean(0, keepdims=True)))
+    return cluster, centroid
+
+
+def cluster_masks(maps: MaskMaps, centroids: Centroids, frame: ImageFrame,
                   threshold: float) -> Masks:
     """Assign person pixels to argmax_j φ_j (eqs. 6, 7) at the original image's resolution.
 
@@ -119,8 +232,7 @@ def cluster_masks(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray, fra
 
     Args:
         maps (MaskMaps): Maps of the image.
-        centroids (np.ndarray): C_j (n, 2), input pixels.
-        sigmas (np.ndarray): σ_j (n,), input pixels.
+        centroids (Centroids): Of n persons.
         frame (ImageFrame): Where the original image lies in the input.
         threshold (float): In (0, 1), the paper's 0.5.
 
@@ -128,39 +240,30 @@ def cluster_masks(maps: MaskMaps, centroids: np.ndarray, sigmas: np.ndarray, fra
         Masks: n disjoint masks of size ``frame.size``.
     """
     width, height = frame.size
-    columns = _sample_positions(width, frame.scale[0], frame.offset[0], maps.stride,
-                                maps.semantic.shape[1])
-    rows = _sample_positions(height, frame.scale[1], frame.offset[1], maps.stride,
-                             maps.semantic.shape[0])
-    label, start, length, score = _label_runs(
-        maps.semantic, maps.offset, maps.stride, *columns, *rows,
-        np.array(frame.scale, np.float32), np.array(frame.offset, np.float32),
-        centroids, sigmas, _logit(threshold), _reach(threshold))
+    x = np.arange(width) * frame.scale[0] + frame.offset[0]
+    y = np.arange(height) * frame.scale[1] + frame.offset[1]
+    columns = sample_axis(x, maps.stride, maps.semantic.shape[1])
+    rows = sample_axis(y, maps.stride, maps.semantic.shape[0])
+    label, scores = _label_pixels(maps, rows, columns, centroids, logit(threshold),
+                                  largest_deviation(threshold))
+    person, start, length = _runs(label.ravel())
     rles = [
-        _run_length_encoding(start[label == j], length[label == j], height, width)
-        for j in range(len(centroids))
+        _run_length_encoding(start[person == j], length[person == j], height, width)
+        for j in range(len(scores))
     ]
-    return Masks(rles, score)
+    return Masks(rles, scores)
 
 
-def _logit(threshold: float) -> np.float32:
-    return np.float32(np.log(threshold / (1 - threshold)))
-
-
-def _reach(threshold: float) -> np.float32:
-    """φ > threshold ⇔ |e − C|² / σ² < reach."""
-    return np.float32(-2 * np.log(threshold))
-
-
-def _sample_positions(count: int, scale: float, offset: float, stride: int, cells: int):
-    """For each image row or column the map cell before it and the weight of the cell after it."""
-    position = np.clip((np.arange(count) * scale + offset) / stride, 0, cells - 1)
-    cell = np.minimum(position.astype(np.int64), max(cells - 2, 0))
-    return cell, (position - cell).astype(np.float32)
+def _runs(label: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs of equal labels ≥ 0 in a flat map: label, start and length, each (r,)."""
+    start = np.concatenate([[0], np.flatnonzero(label[1:] != label[:-1]) + 1])
+    length = np.diff(start, append=label.size)
+    is_person = label[start] >= 0
+    return label[start][is_person], start[is_person], length[is_person]
 
 
 def _run_length_encoding(start: np.ndarray, length: np.ndarray, height: int, width: int) -> Dict:
-    """COCO RLE of foreground runs given in column-major order."""
+    """COCO RLE of foreground runs (r,) given in column-major order."""
     boundaries = np.stack([start, start + length], 1).ravel()
     counts = np.diff(boundaries, prepend=0, append=height * width).tolist()
     if counts[-1] == 0:
@@ -169,183 +272,52 @@ def _run_length_encoding(start: np.ndarray, length: np.ndarray, height: int, wid
 
 
 @numba.njit(cache=True)
-def _interpolate(field, cell_y, cell_x, weight_y, weight_x):
-    last_y = min(cell_y + 1, field.shape[0] - 1)
-    last_x = min(cell_x + 1, field.shape[1] - 1)
-    top = field[cell_y, cell_x] * (1 - weight_x) + field[cell_y, last_x] * weight_x
-    bottom = field[last_y, cell_x] * (1 - weight_x) + field[last_y, last_x] * weight_x
-    return top * (1 - weight_y) + bottom * weight_y
+def _label_pixels(maps, rows, columns, centroids, least_logit, largest):
+    """Person of each image pixel, -1 for nobody, (W, H) int16, and each one's mean probability (n,)
+    float32; ``rows`` and ``columns`` are the pixels' :class:`AxisSamples`."""
+    label = np.full((len(columns.pixel), len(rows.pixel)), -1, np.int16)
+    probability = np.zeros(len(centroids.sigma))
+    area = np.zeros(len(centroids.sigma))
+    per_px = squared_deviation_njit(1, centroids.sigma)
+    for i in range(label.shape[0]):
+        column = AxisSamples(columns.pixel[i], columns.cell[i], columns.weight[i])
+        for j in range(label.shape[1]):
+            row = AxisSamples(rows.pixel[j], rows.cell[j], rows.weight[j])
+            person_logit = bilinear_njit(maps.semantic, row, column)
+            if person_logit > least_logit:
+                x = column.pixel + bilinear_njit(maps.offset[0], row, column)
+                y = row.pixel + bilinear_njit(maps.offset[1], row, column)
+                person = _nearest_centroid(x, y, centroids.position, per_px, largest)
+                label[i, j] = person
+                if person >= 0:
+                    probability[person] += 1 / (1 + np.exp(-person_logit))
+                    area[person] += 1
+    return label, (probability / np.maximum(area, 1)).astype(np.float32)
 
 
 @numba.njit(cache=True)
-def _dynamic_centroids(keypoints, scores, semantic, offset, log_bandwidth, stride, reach, share):
-    num_persons, num_keypoints = scores.shape
-    embedding, bandwidth, weight = _embeddings(keypoints, scores, semantic, offset, log_bandwidth,
-                                               stride)
-    centre = np.zeros((num_persons, num_keypoints, 2), np.float32)  # of each candidate
-    sigma = np.ones((num_persons, num_keypoints), np.float32)
-    support = np.zeros((num_persons, num_keypoints), np.float32)
-    strongest = np.zeros(num_persons, np.float32)
-    for p in range(num_persons):
-        for i in range(num_keypoints):
-            inverse = np.exp(-2 * bandwidth[p, i]) / 2
-            phi = np.exp(-((embedding[p, :, 0] - embedding[p, i, 0])**2 +
-                           (embedding[p, :, 1] - embedding[p, i, 1])**2) * inverse)
-            agreeing = weight[p] * phi
-            support[p, i] = agreeing.sum() * weight[p, i]
-            agreeing /= agreeing.sum()
-            for axis in range(2):
-                centre[p, i, axis] = (agreeing * embedding[p, :, axis]).sum()
-            sigma[p, i] = np.exp((agreeing * bandwidth[p]).sum())
-        strongest[p] = support[p].max()
-
-    centroids = np.zeros((num_persons, 2), np.float32)
-    sigmas = np.ones(num_persons, np.float32)
-    strength = scores.sum(1)
-    order = np.argsort(-strongest)
-    for n, p in enumerate(order):
-        best = np.argmax(support[p])
-        centroids[p], sigmas[p] = centre[p, best], sigma[p, best]
-        taken = _taken_by(centroids[p], order[:n], centroids, sigmas, reach)
-        if taken < 0 or strength[p] < share * strength[taken]:
-            continue
-        centroids[p], sigmas[p] = centroids[taken], sigmas[taken]
-        for i in np.argsort(-support[p]):
-            if support[p, i] < _LEAST_SUPPORT * strongest[p]:
-                break
-            if _taken_by(centre[p, i], order[:n], centroids, sigmas, reach) < 0:
-                centroids[p], sigmas[p] = centre[p, i], sigma[p, i]
-                break
-    return centroids, sigmas
-
-
-@numba.njit(cache=True)
-def _taken_by(centre, persons, centroids, sigmas, reach):
-    """The person whose centroid a candidate is, or -1."""
-    for q in persons:
-        gap = (centre[0] - centroids[q, 0])**2 + (centre[1] - centroids[q, 1])**2
-        if gap < reach * sigmas[q]**2:
-            return q
-    return -1
-
-
-@numba.njit(cache=True)
-def _embeddings(keypoints, scores, semantic, offset, log_bandwidth, stride):
-    """At every keypoint: the embedding (n, K, 2), ln σ (n, K), and how much it counts (n, K)."""
-    height, width = semantic.shape
-    embedding = np.zeros(keypoints.shape, np.float32)
-    bandwidth = np.zeros(scores.shape, np.float32)
-    weight = np.zeros(scores.shape, np.float32)
-    for p in range(scores.shape[0]):
-        for k in range(scores.shape[1]):
-            x = min(max(keypoints[p, k, 0] / stride, 0), width - 1)
-            y = min(max(keypoints[p, k, 1] / stride, 0), height - 1)
-            u, v = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
-            fx, fy = np.float32(x - u), np.float32(y - v)
-            for axis in range(2):
-                embedding[p, k, axis] = keypoints[p, k, axis] + _interpolate(
-                    offset[axis], v, u, fy, fx)
-            bandwidth[p, k] = _interpolate(log_bandwidth, v, u, fy, fx)
-            person = 1 / (1 + np.exp(-_interpolate(semantic, v, u, fy, fx)))
-            weight[p, k] = scores[p, k] * person + np.float32(1e-6)
-    return embedding, bandwidth, weight
-
-
-@numba.njit(cache=True)
-def _label_runs(semantic, offset, stride, cell_x, weight_x, cell_y, weight_y, scale, shift,
-                centroids, sigmas, logit, reach):
-    """Walk the image column by column; returns runs (label, start, length) and mask scores."""
-    height, width = len(cell_y), len(cell_x)
-    num_persons = len(centroids)
-    label = [0 for _ in range(0)]
-    start = [0 for _ in range(0)]
-    length = [0 for _ in range(0)]
-    probability = np.zeros(num_persons, np.float64)
-    area = np.zeros(num_persons, np.int64)
-    inverse = 1 / sigmas**2
-    current, since = -1, 0
-    for x in range(width):
-        u, fx = cell_x[x], weight_x[x]
-        input_x = x * scale[0] + shift[0]
-        for y in range(height):
-            v, fy = cell_y[y], weight_y[y]
-            owner = -1
-            person = _interpolate(semantic, v, u, fy, fx)
-            if person > logit:
-                ex = input_x + _interpolate(offset[0], v, u, fy, fx)
-                ey = y * scale[1] + shift[1] + _interpolate(offset[1], v, u, fy, fx)
-                owner = _nearest_centroid(ex, ey, centroids, inverse, reach)
-            if owner >= 0:
-                probability[owner] += 1 / (1 + np.exp(-person))
-                area[owner] += 1
-            if owner != current:
-                if current >= 0:
-                    label.append(current)
-                    start.append(since)
-                    length.append(x * height + y - since)
-                current, since = owner, x * height + y
-    if current >= 0:
-        label.append(current)
-        start.append(since)
-        length.append(width * height - since)
-    return (np.array(label, dtype=np.int64), np.array(start, dtype=np.int64),
-            np.array(length, dtype=np.int64),
-            (probability / np.maximum(area, 1)).astype(np.float32))
-
-
-@numba.njit(cache=True)
-def _nearest_centroid(ex, ey, centroids, inverse, reach):
-    """argmax_j φ_j, or -1 where no φ_j exceeds the threshold."""
-    owner, nearest = -1, reach
-    for j in range(len(centroids)):
-        distance = ((ex - centroids[j, 0])**2 + (ey - centroids[j, 1])**2) * inverse[j]
-        if distance < nearest:
-            nearest, owner = distance, j
-    return owner
-
-
-@numba.njit(cache=True)
-def _leftover_centroids(semantic, offset, log_bandwidth, stride, centroids, sigmas, logit, reach,
-                        min_cells):
-    height, width = semantic.shape
-    inverse = 1 / sigmas**2
-    cells = np.empty((height * width, 5), np.float32)  # embedding, position, ln σ
-    confidence = np.empty(height * width, np.float32)
-    count = 0
+def _unassigned_cells(maps, centroids, least_logit, largest):
+    """Map cells of persons whose embedding is at no centroid: (h, w) bool."""
+    height, width = maps.semantic.shape
+    unassigned = np.zeros((height, width), np.bool_)
+    per_px = squared_deviation_njit(1, centroids.sigma)
     for v in range(height):
         for u in range(width):
-            if semantic[v, u] <= logit:
-                continue
-            ex, ey = u * stride + offset[0, v, u], v * stride + offset[1, v, u]
-            if _nearest_centroid(ex, ey, centroids, inverse, reach) < 0:
-                cells[count, 0], cells[count, 1] = ex, ey
-                cells[count, 2], cells[count, 3] = u * stride, v * stride
-                cells[count, 4] = log_bandwidth[v, u]
-                confidence[count] = semantic[v, u]
-                count += 1
-    cells, confidence = cells[:count], confidence[:count]
-    found = np.empty((count, 5), np.float32)
-    num_found = 0
-    free = np.ones(count, np.bool_)
-    for _ in range(_MOST_STARTS):
-        if free.sum() < min_cells:
-            break
-        start = np.argmax(np.where(free, confidence, np.float32(-np.inf)))
-        centre, sigma = cells[start, :2].copy(), np.exp(cells[start, 4])
-        for _ in range(3):
-            near = free & (((cells[:, 0] - centre[0])**2 +
-                            (cells[:, 1] - centre[1])**2) < reach * sigma**2)
-            if not near.any():
-                break
-            for axis in range(2):
-                centre[axis] = cells[near, axis].mean()
-            sigma = np.exp(cells[near, 4].mean())
-        free[start] = False
-        if near.sum() >= min_cells:
-            found[num_found, :2] = centre
-            found[num_found, 2] = sigma
-            found[num_found, 3] = cells[near, 2].mean()
-            found[num_found, 4] = cells[near, 3].mean()
-            num_found += 1
-        free &= ~near
-    return found[:num_found]
+            if maps.semantic[v, u] > least_logit:
+                x = u * maps.stride + maps.offset[0, v, u]
+                y = v * maps.stride + maps.offset[1, v, u]
+                unassigned[v, u] = _nearest_centroid(x, y, centroids.position, per_px, largest) < 0
+    return unassigned
+
+
+@numba.njit(cache=True)
+def _nearest_centroid(x, y, position, per_px, largest):
+    """argmax_j φ_j of the embedding (x, y), or -1 where every deviation is ``largest`` or more;
+    ``position`` C_j (n, 2), ``per_px`` (n,) squared deviation of one pixel."""
+    nearest, least = -1, largest
+    for j in range(len(per_px)):
+        squared = (x - position[j, 0])**2 + (y - position[j, 1])**2
+        deviation = squared * per_px[j]
+        if deviation < least:
+            nearest, least = j, deviation
+    return nearest

@@ -1,4 +1,8 @@
-"""Gaussian optimisation: each channel smoothed by a kernel of its own (paper, eqs. 2 and 8)."""
+"""Gaussians: F* (eq. 3) and φ (eqs. 6 and 7), and the smoothing of maps (eqs. 2 and 8).
+
+A squared distance and its σ have one unit: input pixels, or cells for the smoothing of maps.
+"""
+import math
 from typing import Sequence
 
 import numba
@@ -7,11 +11,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Weight below which a tap changes nothing.
-_NEGLIGIBLE = 1e-9
+
+def squared_deviation(squared_distance, sigma):
+    """d²/2σ², the negative exponent of :func:`gaussian`: numbers, arrays or tensors."""
+    return squared_distance / (2 * sigma**2)
 
 
-def gaussian_kernels(sigmas: Sequence[float], device=None) -> Tensor:
+def gaussian(squared_distance, sigma):
+    """exp(−d²/2σ²) of numbers, arrays or tensors, differentiable.
+
+    - F* (eq. 3): d = |p − q| from a cell to its keypoint, σ tied to the disk radius R.
+    - φ_j(e) (eqs. 6 and 7): d = |e − C_j| from an embedding to a MaskCentroid, σ_j the bandwidth of
+      the instance.
+    """
+    exponent = -squared_deviation(squared_distance, sigma)
+    return torch.exp(exponent) if torch.is_tensor(exponent) else np.exp(exponent)
+
+
+def largest_deviation(threshold: float) -> float:
+    """``gaussian(...) > threshold`` ⇔ ``squared_deviation(...) < largest_deviation(threshold)``."""
+    return -math.log(threshold)
+
+
+#: :func:`squared_deviation` for compiled kernels.
+squared_deviation_njit = numba.njit(cache=True)(squared_deviation)
+
+
+@numba.njit(cache=True)
+def gaussian_njit(squared_distance, sigma):
+    """:func:`gaussian` for compiled kernels: numbers or arrays."""
+    return np.exp(-squared_deviation_njit(squared_distance, sigma))
+
+
+def gaussian_kernels(sigmas: Sequence[float]) -> Tensor:
     """Sampled, normalised 1-D kernels G(x) ∝ exp(−x²/2σ²).
 
     Args:
@@ -20,15 +52,18 @@ def gaussian_kernels(sigmas: Sequence[float], device=None) -> Tensor:
     Returns:
         Tensor: (C, 2r + 1) where r covers three σ of the widest kernel.
     """
-    sigma = torch.tensor(sigmas, dtype=torch.float32, device=device)[:, None]
-    radius = max(1, int(torch.ceil(3 * sigma.max())))
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
-    kernel = torch.exp(-x**2 / (2 * sigma**2))
-    return kernel / kernel.sum(1, keepdim=True)
+    sigma = np.array(sigmas, np.float32)[:, None]
+    radius = max(1, math.ceil(3 * sigma.max()))
+    x = np.arange(-radius, radius + 1, dtype=np.float32)
+    kernel = gaussian(x**2, sigma)
+    return torch.from_numpy(kernel / kernel.sum(1, keepdims=True))
 
 
 def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Smooth each channel with its own Gaussian (eq. 2 point-wise, eq. 8 instance-wise).
+
+    Shifted sums, along columns and then along rows: on a CPU a depthwise convolution of so few taps
+    takes six times as long (2.3 against 0.4 ms for 17 maps of 101×101).
 
     Args:
         maps (Tensor): (B, C, h, w).
@@ -37,47 +72,12 @@ def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
     Returns:
         Tensor: (B, C, h, w); the border repeats its values.
     """
-    kernels = gaussian_kernels(sigmas, maps.device).to(maps.dtype)
-    if maps.device.type == 'cpu':
-        return torch.from_numpy(_smooth_on_host(maps.detach().contiguous().numpy(),
-                                                kernels.numpy()))
-    return _smooth_on_device(maps, kernels)
-
-
-def _smooth_on_device(maps: Tensor, kernels: Tensor) -> Tensor:
-    channels, size = kernels.shape
-    pad = size // 2
-    maps = F.pad(maps, (pad, pad, pad, pad), mode='replicate')
-    maps = F.conv2d(maps, kernels.view(channels, 1, 1, size), groups=channels)
-    return F.conv2d(maps, kernels.view(channels, 1, size, 1), groups=channels)
-
-
-@numba.njit(cache=True)
-def _smooth_on_host(maps, kernels):
-    """The same with loops: depthwise convolutions of a few taps are slow on CPUs."""
-    batch, channels, height, width = maps.shape
-    size = kernels.shape[1]
-    reach = size // 2
-    padded = np.empty((height, width + 2 * reach), maps.dtype)
-    rows = np.empty((height, width), maps.dtype)
-    smooth = np.zeros_like(maps)
-    for b in range(batch):
-        for c in range(channels):
-            for y in range(height):
-                padded[y, :reach] = maps[b, c, y, 0]
-                padded[y, reach:reach + width] = maps[b, c, y]
-                padded[y, reach + width:] = maps[b, c, y, width - 1]
-                rows[y] = 0
-                for t in range(size):
-                    tap = kernels[c, t]
-                    if tap > _NEGLIGIBLE:
-                        for x in range(width):
-                            rows[y, x] += tap * padded[y, x + t]
-            for y in range(height):
-                for t in range(size):
-                    tap = kernels[c, t]
-                    source = min(max(y + t - reach, 0), height - 1)
-                    if tap > _NEGLIGIBLE:
-                        for x in range(width):
-                            smooth[b, c, y, x] += tap * rows[source, x]
-    return smooth
+    taps = gaussian_kernels(sigmas).to(maps).T[:, :, None, None]
+    radius = len(taps) // 2
+    for axis, border in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
+        padded = F.pad(maps, border, mode='replicate')
+        shifted = [padded.narrow(axis, shift, maps.shape[axis]) for shift in range(len(taps))]
+        maps = taps[0] * shifted[0]
+        for tap, source in zip(taps[1:], shifted[1:]):
+            maps.addcmul_(tap, source)
+    return maps

@@ -1,26 +1,40 @@
-"""Merge: votes that agree become one keypoint."""
+"""Merge: votes that agree become one keypoint (paper, 3.4)."""
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from .agreement import Tolerance, disagreement
+from .gaussians import gaussian
 from .vote import Votes
 
-_WEIGHT_BINS = 64
+#: Votes merge in order of weight to this fineness, and among equals in the order of cells.
+_WEIGHT_STEPS = 63
+#: Person centroids that votes name may differ by this share of how far they lie from the keypoint.
+_CENTROID_SHARE = 0.25
+#: A keypoint with this share of an undisturbed disk's weight has full support.
+_FULL_SUPPORT = 0.25
 
+#: Votes that differ by up to so many σ may mean one keypoint.
+_SIGMAS_TO_MERGE = 4
 #: Median of |x − y| for independent x, y of a Gaussian with σ = 1.
 _MEDIAN_DIFFERENCE = 0.954
 #: Cells between votes that are compared: near enough for one disk, far enough to differ in the
 #: errors of a network, which neighbours share.
 _LAG = 2
 #: Votes whose scatter stands for that of all.
-_ENOUGH = 4000
+_SCATTER_SAMPLES = 4000
 
 
 class Keypoints(NamedTuple):
-    """n detected keypoints of one image, ordered by channel; fields as in :class:`Votes`."""
+    """n detected keypoints of one image, ordered by channel.
+
+    ``channel`` (n,), ``score`` (n,), ``support`` (n,) weight of the votes, ``position`` (n, 2),
+    ``centroid`` (n, 2) of the person, ``ends`` (n, D, 2) of the limbs, as in :class:`Votes`.
+    """
     channel: np.ndarray
     score: np.ndarray
+    support: np.ndarray
     position: np.ndarray
     centroid: np.ndarray
     ends: np.ndarray
@@ -30,7 +44,12 @@ def full_disk_weight(radius: float, vote_radius: float, stride: int) -> float:
     """Weight that all cells of one undisturbed disk give together, at heat 1."""
     steps = np.arange(-int(vote_radius // stride), int(vote_radius // stride) + 1) * stride
     squared = steps[:, None]**2 + steps[None]**2
-    return float(np.exp(-squared / (2 * (radius / 2)**2))[squared <= vote_radius**2].sum())
+    return float(gaussian(squared, radius / 2)[squared <= vote_radius**2].sum())
+
+
+def fitting_merge_radius(votes: Votes, least_px: float, most_px: float) -> float:
+    """Merge radius in pixels that fits the scatter of an image's votes."""
+    return float(np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), least_px, most_px))
 
 
 def vote_scatter(votes: Votes) -> float:
@@ -45,39 +64,26 @@ def vote_scatter(votes: Votes) -> float:
     Returns:
         float: 0 without such pairs.
     """
-    every = 1 + len(votes.channel) // _ENOUGH
-    differences = np.concatenate([
-        _differences(votes.channel, votes.cell, votes.position, row, column, every)
-        for row, column in ((0, _LAG), (_LAG, 0))])
+    if not len(votes.channel):
+        return 0.
+    row, column = votes.cell.T
+    rows, columns = row.max() + 1 + _LAG, column.max() + 1 + _LAG
+    cell = (votes.channel * rows + row) * columns + column
+    vote_of_cell = np.full(cell[-1] + 1 + _LAG * columns, -1, np.int32)
+    vote_of_cell[cell] = np.arange(len(cell))
+    sample = np.arange(0, len(cell), 1 + len(cell) // _SCATTER_SAMPLES)
+    differences = []
+    for lag in (_LAG, _LAG * columns):
+        other = vote_of_cell.take(cell[sample] + lag)
+        paired = other >= 0
+        differences.append(votes.position.take(sample[paired], 0) -
+                           votes.position.take(other[paired], 0))
+    differences = np.abs(np.concatenate(differences))
     return float(np.median(differences) / _MEDIAN_DIFFERENCE) if len(differences) else 0.
 
 
-@numba.njit(cache=True)
-def _place(channel, cell, i):
-    """A number that grows in the order of the votes."""
-    return (channel[i] << 40) + (cell[i, 0] << 20) + cell[i, 1]
-
-
-@numba.njit(cache=True)
-def _differences(channel, cell, position, row, column, every):
-    """|Difference| of x and of y for pairs of votes whose cells lie ``row`` and ``column`` apart;
-    every so many-th vote is looked at."""
-    count, other, num_votes = 0, 0, len(channel)
-    step = (row << 20) + column
-    found = np.empty(2 * num_votes, np.float32)
-    for i in range(0, num_votes, every):
-        place = _place(channel, cell, i) + step
-        while other < num_votes and _place(channel, cell, other) < place:
-            other += 1
-        if other < num_votes and _place(channel, cell, other) == place:
-            for axis in range(2):
-                found[count] = abs(position[i, axis] - position[other, axis])
-                count += 1
-    return found[:count]
-
-
-def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float, echo_radius: float,
-                full_weight: float, min_score: float) -> Keypoints:
+def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float,
+                full_weight: float) -> Keypoints:
     """Merge the votes of one image into keypoints.
 
     Two votes belong to one keypoint if they agree on where it is **and** on whose it is: near
@@ -87,20 +93,24 @@ def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float, echo_radi
         votes (Votes): Votes of one image.
         num_keypoints (int): K.
         merge_radius (float): Pixels within which votes agree.
-        echo_radius (float): Pixels within which two keypoints of a kind with the same person
-            centroid are one.
         full_weight (float): Weight of an undisturbed disk; a quarter of it counts as full support.
-        min_score (float): Keypoints that score less are dropped.
 
     Returns:
         Keypoints: position, centroid and limb ends are weighted means of the votes; the score is
         their weighted mean heat, less where support is thin.
     """
     bounds = np.searchsorted(votes.channel, np.arange(num_keypoints + 1))
-    channel, score, values = _merge_votes(bounds, votes.score, votes.weight, votes.position,
-                                          votes.centroid, votes.ends, merge_radius, echo_radius,
-                                          full_weight, min_score)
-    return Keypoints(channel, score, values[:, 0], values[:, 1], values[:, 2:])
+    found = _merge_votes(votes, bounds, _by_weight(votes, bounds),
+                         Tolerance(merge_radius, 0.),
+                         Tolerance(0., _CENTROID_SHARE, merge_radius))
+    thinness = np.minimum(1, found.support.astype(np.float64) / (
+        _FULL_SUPPORT * full_weight))
+    return found._replace(score=(found.score / found.support * thinness).astype(np.float32))
+
+
+def keep_keypoints(found: Keypoints, min_score: float) -> Keypoints:
+    """The keypoints that score at least ``min_score``."""
+    return Keypoints(*(part[found.score >= min_score] for part in found))
 
 
 def strongest_of_each_kind(found: Keypoints, limit: int) -> Keypoints:
@@ -111,94 +121,69 @@ def strongest_of_each_kind(found: Keypoints, limit: int) -> Keypoints:
     return Keypoints(*(part[kept] for part in found))
 
 
-@numba.njit(cache=True)
-def _by_weight(weight, low, high):
-    """Indices low..high in order of falling weight (to 1/64 of the largest)."""
-    counts = np.zeros(_WEIGHT_BINS + 1, np.int64)
-    order = np.empty(high - low, np.int64)
-    top = 1e-12
-    for i in range(low, high):
-        top = max(top, weight[i])
-    for i in range(low, high):
-        counts[_WEIGHT_BINS - int(weight[i] / top * (_WEIGHT_BINS - 1))] += 1
-    for bin_ in range(1, _WEIGHT_BINS + 1):
-        counts[bin_] += counts[bin_ - 1]
-    for i in range(high - 1, low - 1, -1):
-        bin_ = _WEIGHT_BINS - int(weight[i] / top * (_WEIGHT_BINS - 1))
-        counts[bin_] -= 1
-        order[counts[bin_]] = i
-    return order
+def _by_weight(votes: Votes, bounds: np.ndarray) -> np.ndarray:
+    """Order (M,) of the votes by channel, then by falling weight in steps of the heaviest's."""
+    heaviest = [votes.weight[low:high].max(initial=1e-12)
+                for low, high in zip(bounds[:-1], bounds[1:])]
+    heaviest = np.repeat(np.array(heaviest, np.float64), np.diff(bounds))
+    step = (votes.weight / heaviest * _WEIGHT_STEPS).astype(np.int16)
+    key = votes.channel.astype(np.int16) * np.int16(_WEIGHT_STEPS + 1) - step
+    return np.argsort(key, kind='stable')
 
 
 @numba.njit(cache=True)
-def _merge_votes(bounds, score, weight, position, centroid, ends, merge_radius, echo_radius,
-                 full_weight, min_score):
-    num_votes, degree = ends.shape[0], ends.shape[1]
-    mean = np.zeros((num_votes, 2 + degree, 2), np.float32)  # position, centroid, limb ends
-    total = np.zeros(num_votes, np.float32)
-    heat = np.zeros(num_votes, np.float32)
-    channel = np.empty(num_votes, np.int64)
-    left, top = np.empty(num_votes, np.float32), np.empty(num_votes, np.float32)  # mean position
-    squared_radius = merge_radius**2
+def _merge_votes(votes, bounds, order, place, person):
+    """Keypoints, whose score is still the sum of weighted heat. Each vote in ``order`` (M,) joins
+    the keypoint it agrees with best, or founds one; channel k has votes ``bounds[k:k + 2]`` of the
+    (K + 1,). ``place`` and ``person`` are Tolerances of position and of person centroid."""
+    num_votes, degree = votes.ends.shape[0], votes.ends.shape[1]
+    found = Keypoints(
+        np.empty(num_votes, np.int64), np.zeros(num_votes, np.float32),
+        np.zeros(num_votes, np.float32), np.zeros((num_votes, 2), np.float32),
+        np.zeros((num_votes, 2), np.float32), np.zeros((num_votes, degree, 2), np.float32))
     count = 0
     for k in range(len(bounds) - 1):
         first = count
-        for i in _by_weight(weight, bounds[k], bounds[k + 1]):
-            x, y = position[i, 0], position[i, 1]
-            cx, cy = centroid[i, 0], centroid[i, 1]
-            # squared distance over tolerance; below 1 two votes mean the same keypoint
-            reach = (x - cx)**2 + (y - cy)**2
-            squared_tolerance = max(squared_radius, reach / 16)
-            best, best_cost = -1, 1.
-            for n in range(first, count):
-                dx = x - left[n]
-                if abs(dx) >= merge_radius:
-                    continue
-                dy = y - top[n]
-                cost = (dx * dx + dy * dy) / squared_radius
-                if cost < best_cost:
-                    dx, dy = cx - mean[n, 1, 0], cy - mean[n, 1, 1]
-                    cost += (dx * dx + dy * dy) / squared_tolerance
-                    if cost < best_cost:
-                        best, best_cost = n, cost
-            if best < 0:
-                best = count
-                channel[best] = k
+        for i in order[bounds[k]:bounds[k + 1]]:
+            n = _best_keypoint(votes, i, found, first, count, place, person)
+            if n == count:
+                found.channel[n] = k
                 count += 1
-            total[best] += weight[i]
-            heat[best] += weight[i] * score[i]
-            rate = weight[i] / total[best]
-            for axis in range(2):
-                mean[best, 0, axis] += rate * (position[i, axis] - mean[best, 0, axis])
-                mean[best, 1, axis] += rate * (centroid[i, axis] - mean[best, 1, axis])
-                for d in range(degree):
-                    mean[best, 2 + d, axis] += rate * (ends[i, d, axis] - mean[best, 2 + d, axis])
-            left[best], top[best] = mean[best, 0]
-    value = heat[:count] / total[:count] * np.minimum(1, 4 * total[:count] / full_weight)
-    keep = value >= min_score
-    first = 0
-    for n in range(1, count + 1):
-        if n == count or channel[n] != channel[first]:
-            _drop_echoes(keep, total, mean, first, n, echo_radius)
-            first = n
-    return channel[:count][keep], value[keep].astype(np.float32), mean[:count][keep]
+            _add_vote(found, n, votes, i)
+    return Keypoints(found.channel[:count], found.score[:count], found.support[:count],
+                     found.position[:count], found.centroid[:count], found.ends[:count])
 
 
-@numba.njit(cache=True)
-def _drop_echoes(keep, total, mean, first, end, echo_radius):
-    """Where votes scatter, a keypoint breaks into several: near each other, with the same person
-    centroid. From the strongest on, those with less than half the support of one that stays go.
-    Keypoints ``first`` to ``end`` are of one kind."""
-    for strong in first + np.argsort(-total[first:end]):
-        for weak in range(first, end):
-            if keep[strong] and keep[weak] and total[weak] < 0.5 * total[strong] and _are_echoes(
-                    mean[strong], mean[weak], echo_radius):
-                keep[weak] = False
+@numba.njit(cache=True, inline='always')
+def _best_keypoint(votes, i, found, first, count, place, person):
+    """Which of the keypoints ``first`` to ``count`` vote i agrees with best, or ``count``."""
+    x, y = votes.position[i]
+    cx, cy = votes.centroid[i]
+    length = np.sqrt((x - cx)**2 + (y - cy)**2)
+    best, best_cost = count, 1.
+    for n in range(first, count):
+        dx = x - found.position[n, 0]
+        if abs(dx) >= place.px:
+            continue
+        dy = y - found.position[n, 1]
+        cost = disagreement(np.sqrt(dx * dx + dy * dy), length, place)**2
+        if cost < best_cost:
+            dx, dy = cx - found.centroid[n, 0], cy - found.centroid[n, 1]
+            cost += disagreement(np.sqrt(dx * dx + dy * dy), length, person)**2
+            if cost < best_cost:
+                best, best_cost = n, cost
+    return best
 
 
-@numba.njit(cache=True)
-def _are_echoes(a, b, echo_radius):
-    apart = np.sqrt((a[0, 0] - b[0, 0])**2 + (a[0, 1] - b[0, 1])**2)
-    centroids_apart = np.sqrt((a[1, 0] - b[1, 0])**2 + (a[1, 1] - b[1, 1])**2)
-    reach = np.sqrt((a[0, 0] - a[1, 0])**2 + (a[0, 1] - a[1, 1])**2)
-    return apart < echo_radius and centroids_apart < max(echo_radius / 2, 0.3 * reach)
+@numba.njit(cache=True, inline='always')
+def _add_vote(found, n, votes, i):
+    """Move the means of keypoint n to vote i by its share of the weight."""
+    weight = votes.weight[i]
+    found.support[n] += weight
+    found.score[n] += weight * votes.score[i]
+    rate = weight / found.support[n]
+    for axis in range(2):
+        found.position[n, axis] += rate * (votes.position[i, axis] - found.position[n, axis])
+        found.centroid[n, axis] += rate * (votes.centroid[i, axis] - found.centroid[n, axis])
+        for d in range(votes.ends.shape[1]):
+            found.ends[n, d, axis] += rate * (votes.ends[i, d, axis] - found.ends[n, d, axis])

@@ -1,4 +1,4 @@
-"""The PoseSeg codec: encode → vote → group → cluster, top to bottom."""
+"""The PoseSeg codec: encode → vote → merge → group → refine → cluster, top to bottom."""
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -7,32 +7,37 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from .cluster import (
-    MaskMaps,
-    absorb_fragments,
-    cluster_masks,
-    dynamic_centroids,
-    leftover_centroids,
-)
+from .cluster import Centroids, MaskMaps, cluster_masks, dynamic_centroids, unposed_persons
 from .gaussians import smooth_channels
-from .group import GroupingTolerance, group_keypoints, suppress_ghosts
-from .merge import Keypoints, full_disk_weight, merge_votes, strongest_of_each_kind, vote_scatter
+from .group import assemble_poses, group_keypoints, grouping_tolerance
+from .merge import (
+    Keypoints,
+    fitting_merge_radius,
+    full_disk_weight,
+    keep_keypoints,
+    merge_votes,
+    strongest_of_each_kind,
+)
 from .owner_maps import IGNORED, MAX_PERSONS, keypoint_owner_maps
 from .people import ImageFrame, People, Poses
+from .refine import (
+    Refinement,
+    absorb_fragments,
+    join_fragments,
+    suppress_duplicates,
+    suppress_spurious_persons,
+)
 from .skeleton import build_skeleton
-from .vote import Votes, collect_votes
+from .vote import PoseMaps, Votes, VoteSettings, collect_votes, split_by_image
 
-#: Trust in a mask that no keypoint confirms, against the root of a pose's score.
-_UNPOSED_TRUST = 0.3
-
-
-#: Votes that differ by up to so many σ may mean one keypoint, and always those nearer than so many
-#: cells.
-_SIGMAS_TO_MERGE = 4
+#: Votes nearer than so many cells may always mean one keypoint.
 _LEAST_CELLS = 0.75
-
+#: Duplicates of a keypoint lie within this share of the disk radius.
+_DUPLICATE_SHARE = 0.75
 #: A fragment of a pose scores less than this share of the person that it belongs to.
 _FRAGMENT_SHARE = 0.7
+#: Trust in a mask that no keypoint confirms, against the root of a pose's score.
+_UNPOSED_TRUST = 0.3
 
 
 @KEYPOINT_CODECS.register_module()
@@ -78,13 +83,11 @@ class PoseSeg(BaseKeypointCodec):
             σ of the image's votes, at least ``0.75 heatmap_stride`` and at most ``vote_radius``:
             near joints stay apart where maps are sharp, and stay whole where they are not. Without
             KeyCentroids two cells.
-        tolerance (dict, optional): Changes to :class:`~kdc_mm.codecs.group.GroupingTolerance`.
-        join_fragments (bool): Join fragments of a pose by their person centroid and, where there
-            are masks, by their MaskCentroid. Defaults to ``True``.
-        ghost_threshold (float): Persons whose keypoints lie by much surer ones of others to more
-            than this degree are dropped, in (0, 1). Defaults to 0.2.
-        min_unposed_area (float): Least mask of a person without a visible keypoint, in input pixels
-            squared. Defaults to 4; infinity for persons with keypoints only.
+        tolerance (dict, optional): When predictions belong to one person, see
+            :func:`~kdc_mm.codecs.group.grouping_tolerance`: changes to ``limb_px``,
+            ``limb_relative``, ``centroid_px``, ``centroid_relative`` and ``limit``.
+        refine (dict, optional): Corrections that the paper does not have, None or False to turn one
+            off: changes to :class:`~kdc_mm.codecs.refine.Refinement`.
         max_votes (int): Most votes per image, the heaviest; bounds the time of a crowd. Defaults
             to 12000.
         max_persons (int): Most persons per image, and most keypoints of a kind. Defaults to 256.
@@ -115,12 +118,11 @@ class PoseSeg(BaseKeypointCodec):
                  vote_radius: Optional[float] = None,
                  merge_radius: Optional[float] = None,
                  tolerance: Optional[dict] = None,
-                 join_fragments: bool = True,
-                 ghost_threshold: float = 0.2,
-                 min_unposed_area: float = 4.,
+                 refine: Optional[dict] = None,
                  max_votes: int = 12000,
                  max_persons: int = 256) -> None:
         super().__init__()
+        self.refinement = Refinement(**(refine or {}))
         for name, value in dict(
                 radius=radius, heatmap_stride=heatmap_stride, mask_stride=mask_stride,
                 sigma_high_variance=sigma_high_variance, sigma_low_variance=sigma_low_variance,
@@ -129,8 +131,9 @@ class PoseSeg(BaseKeypointCodec):
                 raise ValueError(f'PoseSeg: {name} must be greater than 0, got {value}.')
         for name, value in dict(
                 heatmap_threshold=heatmap_threshold, keypoint_threshold=keypoint_threshold,
-                mask_threshold=mask_threshold, ghost_threshold=ghost_threshold).items():
-            if not 0 < value < 1:
+                mask_threshold=mask_threshold,
+                spurious_threshold=self.refinement.spurious_threshold).items():
+            if value is not None and not 0 < value < 1:
                 raise ValueError(f'PoseSeg: {name} must lie in (0, 1), got {value}.')
         self.input_size = tuple(input_size)
         self.skeleton = build_skeleton(metainfo, limbs)
@@ -141,21 +144,17 @@ class PoseSeg(BaseKeypointCodec):
         self.keypoint_sigmas = np.where(self.skeleton.high_variance, sigma_high_variance,
                                         sigma_low_variance).tolist()
         self.sigma_instance = sigma_instance
-        self.heatmap_threshold = heatmap_threshold
         self.keypoint_threshold = keypoint_threshold
         self.mask_threshold = mask_threshold
-        self.vote_radius = vote_radius or max(radius / 2, 2 * heatmap_stride)
+        vote_radius = vote_radius or max(radius / 2, 2 * heatmap_stride)
+        self.vote_settings = VoteSettings(radius, vote_radius, heatmap_threshold, max_votes)
         self.merge_radius = merge_radius or (None if use_key_centroid else 2. * heatmap_stride)
-        self.echo_radius = max(0.75 * radius, self.vote_radius, self.merge_radius or 0)
-        self.tolerance = GroupingTolerance(**(tolerance or {}))
-        self.join_fragments = join_fragments
-        self.ghost_threshold = ghost_threshold
-        self.min_unposed_area = min_unposed_area
-        self.max_votes = max_votes
+        self.duplicate_radius = max(_DUPLICATE_SHARE * radius, vote_radius, self.merge_radius or 0)
+        self.tolerance = grouping_tolerance(**(tolerance or {}))
         self.max_persons = max_persons
-        self._outgoing = self.skeleton.outgoing
-        self._full_weight = full_disk_weight(
-            radius, self.vote_radius, heatmap_stride) if use_key_centroid else 1.
+        self.graph = self.skeleton.graph
+        self.full_disk_weight = full_disk_weight(
+            radius, vote_radius, heatmap_stride) if use_key_centroid else 1.
 
     @property
     def heatmap_size(self) -> Tuple[int, int]:
@@ -229,43 +228,48 @@ class PoseSeg(BaseKeypointCodec):
             list[People]: B results; keypoints in input pixels, masks in original images.
         """
         votes = self.vote(maps)
-        bounds = np.searchsorted(votes.image, np.arange(len(frames) + 1))
-        poses = [
-            self.group(Votes(*(part[low:high] for part in votes)))
-            for low, high in zip(bounds[:-1], bounds[1:])
-        ]
-        people = [People(pose, pose.scores.mean(1)) for pose in poses]
-        if 'semantic' not in maps:
-            return people
-        return [
-            person if frame is None else self.cluster(person.poses, mask_maps, frame)
-            for person, mask_maps, frame in zip(people, self.mask_maps(maps), frames)
-        ]
+        mask_maps = self.mask_maps(maps) if 'semantic' in maps else [None] * len(frames)
+        people = []
+        for votes_of_image, maps_of_image, frame in zip(
+                split_by_image(votes, len(frames)), mask_maps, frames):
+            keypoints = self.merge(votes_of_image)
+            person = group_keypoints(keypoints, self.graph, self.tolerance)
+            poses = self.refine(keypoints, person)
+            if maps_of_image is None or frame is None:
+                people.append(People(poses, poses.scores.mean(1)))
+            else:
+                people.append(self.cluster(poses, maps_of_image, frame))
+        return people
 
     def vote(self, maps: Dict[str, Tensor]) -> Votes:
         """Point-wise Gaussian optimisation, then the votes of every confident cell."""
         heatmaps = smooth_channels(maps['heatmaps'].float().sigmoid(), self.keypoint_sigmas)
         return collect_votes(
-            heatmaps, maps['key_centroids'] if self.use_key_centroid else None,
-            maps['person_centroids'], maps['limbs'],
-            torch.as_tensor(self._outgoing, device=heatmaps.device), self.heatmap_stride,
-            self.radius, self.vote_radius, self.heatmap_threshold, self.max_votes)
+            PoseMaps(heatmaps, maps['key_centroids'] if self.use_key_centroid else None,
+                     maps['person_centroids'], maps['limbs'], self.heatmap_stride),
+            self.graph.outgoing, self.vote_settings)
 
     def merge(self, votes: Votes) -> Keypoints:
-        """Merge the votes of one image into keypoints."""
-        merge_radius = self.merge_radius or float(
-            np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), _LEAST_CELLS * self.heatmap_stride,
-                    self.vote_radius))
-        found = merge_votes(votes, self.skeleton.num_keypoints, merge_radius, self.echo_radius,
-                            self._full_weight, self.keypoint_threshold)
-        return strongest_of_each_kind(found, self.max_persons)
+        """Votes of one image to keypoints, without duplicates."""
+        merge_radius = self.merge_radius or fitting_merge_radius(
+            votes, _LEAST_CELLS * self.heatmap_stride, self.vote_settings.vote_radius)
+        keypoints = merge_votes(votes, self.skeleton.num_keypoints, merge_radius,
+                                self.full_disk_weight)
+        keypoints = keep_keypoints(keypoints, self.keypoint_threshold)
+        if self.refinement.duplicate_support is not None:
+            keypoints = suppress_duplicates(keypoints, self.duplicate_radius,
+                                            self.refinement.duplicate_support)
+        return strongest_of_each_kind(keypoints, self.max_persons)
 
-    def group(self, votes: Votes) -> Poses:
-        """Votes of one image to persons, strongest first."""
-        poses = group_keypoints(
-            self.merge(votes), self.skeleton.num_keypoints, self.skeleton.edges, self._outgoing,
-            self.tolerance, self.join_fragments)
-        poses = suppress_ghosts(poses, self.ghost_threshold)
+    def refine(self, keypoints: Keypoints, person: np.ndarray) -> Poses:
+        """Keypoints, and the number of the person of each, to poses without fragments and spurious
+        persons, strongest first."""
+        if self.refinement.join_fragments:
+            person = join_fragments(keypoints, person, self.graph, self.tolerance,
+                                    self.refinement.opposed_limits)
+        poses = assemble_poses(keypoints, person, self.graph)
+        if self.refinement.spurious_threshold is not None:
+            poses = suppress_spurious_persons(poses, self.refinement.spurious_threshold)
         return Poses(*(part[:self.max_persons] for part in poses))
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
@@ -285,22 +289,22 @@ class PoseSeg(BaseKeypointCodec):
         A mask ranks by its own certainty and by the root of its pose's score: a person cut off at
         the waist shows half its keypoints, but all of its mask.
         """
-        centroids, sigmas = dynamic_centroids(poses, maps, self.mask_threshold,
-                                              _FRAGMENT_SHARE)
-        if self.join_fragments:
-            poses, centroids, sigmas = absorb_fragments(poses, centroids, sigmas,
-                                                        self.mask_threshold, _FRAGMENT_SHARE)
-        unposed = leftover_centroids(maps, centroids, sigmas, self.mask_threshold,
-                                     self.min_unposed_area)
-        centroids = np.concatenate([centroids, unposed[0]])
-        sigmas = np.concatenate([sigmas, unposed[1]])
-        masks = cluster_masks(maps, centroids, sigmas, frame, self.mask_threshold)
-        scores = poses.scores.mean(1)
-        trust = np.concatenate([np.sqrt(scores), np.full(len(unposed[0]), _UNPOSED_TRUST)])
-        return People(
-            _append_unposed(poses, unposed[2]),
-            np.concatenate([scores, np.zeros(len(unposed[0]), np.float32)]), masks,
-            (masks.scores * trust).astype(np.float32))
+        refine = self.refinement
+        centroids = dynamic_centroids(poses, maps, self.mask_threshold, _FRAGMENT_SHARE,
+                                      refine.second_choice)
+        if refine.absorb_fragments:
+            poses, centroids = absorb_fragments(poses, centroids, self.mask_threshold,
+                                                _FRAGMENT_SHARE)
+        trust = np.sqrt(poses.scores.mean(1))
+        if refine.unposed_area is not None:
+            unposed, middles = unposed_persons(maps, centroids, self.mask_threshold,
+                                               refine.unposed_area)
+            poses = _append_unposed(poses, middles)
+            centroids = Centroids(*map(np.concatenate, zip(centroids, unposed)))
+            trust = np.append(trust, np.full(len(middles), _UNPOSED_TRUST))
+        masks = cluster_masks(maps, centroids, frame, self.mask_threshold)
+        return People(poses, poses.scores.mean(1), masks,
+                      (masks.scores * trust).astype(np.float32))
 
 
 def _append_unposed(poses: Poses, positions: np.ndarray) -> Poses:

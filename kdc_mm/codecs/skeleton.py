@@ -1,13 +1,25 @@
 """The kinematic graph: which keypoints a limb displacement connects."""
 import warnings
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
 #: Keypoints that move most (paper, 3.1); all others count as low-variance keypoints.
 HIGH_VARIANCE_NAMES = ('wrist', 'ankle', 'elbow', 'knee')
+
+
+class KinematicGraph(NamedTuple):
+    """The directed limbs as arrays, which compiled kernels read by name.
+
+    ``edges`` (2E, 2) int64 a→b, edge ``e + E`` is edge ``e`` reversed; ``outgoing`` (K, D) int64
+    the edges that leave each keypoint, -1 beyond their number; ``rank`` (2E,) int64 which of them
+    each edge is: ``outgoing[edges[e, 0], rank[e]] == e``.
+    """
+    edges: np.ndarray
+    outgoing: np.ndarray
+    rank: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,15 @@ class Skeleton:
     def high_variance(self) -> np.ndarray:
         """(K,) bool, true for wrists, ankles, elbows and knees."""
         return np.array([any(part in name for part in HIGH_VARIANCE_NAMES) for name in self.names])
+
+    @property
+    def graph(self) -> KinematicGraph:
+        """The same limbs for the steps of decoding."""
+        outgoing = self.outgoing
+        rank = np.empty(len(self.edges), np.int64)
+        keypoint, column = np.nonzero(outgoing >= 0)
+        rank[outgoing[keypoint, column]] = column
+        return KinematicGraph(self.edges, outgoing, rank)
 
     @property
     def outgoing(self) -> np.ndarray:

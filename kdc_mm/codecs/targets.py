@@ -128,29 +128,3 @@ def build_mask_fields(mask_owner: Tensor) -> Dict[str, Tensor]:
     """
     return dict(
         semantic=is_person(mask_owner).float(), semantic_weight=(mask_owner != IGNORED).float())
-
-
-def upsample_to_input(maps: Tensor, stride: int, input_size) -> Tensor:
-    """Bilinear up-sampling that keeps cell (u, v) on input pixel (s·u, s·v).
-
-    Pixels beyond the last cell repeat its value; there are none at sizes s·n + 1.
-
-    Args:
-        maps (Tensor): (B, C, h, w).
-        stride (int): Stride s of the maps.
-        input_size (tuple[int, int]): Input size [W, H].
-
-    Returns:
-        Tensor: (B, C, H, W).
-    """
-    width, height = input_size
-    covered = ((maps.shape[2] - 1) * stride + 1, (maps.shape[3] - 1) * stride + 1)
-    if stride > 1:
-        maps = torch.nn.functional.interpolate(
-            maps, size=covered, mode='bilinear', align_corners=True)
-    right, bottom = width - covered[1], height - covered[0]
-    if right < 0 or bottom < 0:
-        return maps[:, :, :height, :width]
-    if right or bottom:
-        maps = torch.nn.functional.pad(maps, (0, right, 0, bottom), mode='replicate')
-    return maps

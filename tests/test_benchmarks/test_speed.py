@@ -1,4 +1,4 @@
-"""Named configs, planted people, and what networks cost side by side."""
+"""Named configs, known people, and what networks cost side by side."""
 import importlib.util
 import json
 import time
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdc_mm.benchmarks.codec.random_crowds import make_crowd
-from kdc_mm.benchmarks.network.known_people import COCO_NAMES, patched, with_keypoints
+from kdc_mm.benchmarks.network.known_people import COCO_NAMES, replaced_method, with_keypoints
 from kdc_mm.benchmarks.network.named_configs import ConfigError, find_config, load_config
 from kdc_mm.benchmarks.network.speed import (
     Contestant,
@@ -80,7 +80,7 @@ def test_what_is_no_config_is_said_in_one_line(tmp_path, text, message):
 
 
 @pytest.mark.parametrize('name', OTHERS)
-def test_the_decoders_of_others_find_the_planted_people(name):
+def test_the_decoders_of_others_find_the_known_people(name):
     contestant = Contestant(name, load_config(OTHERS[name]), input_size=(128, 128))
     crowd = contestant._crowd(2, 0)
     people = contestant.people(2)
@@ -100,7 +100,7 @@ def test_the_decoders_of_others_find_the_planted_people(name):
             assert miss.min() < 20
 
 
-def test_kdc_finds_the_planted_people_with_their_masks(demo):
+def test_kdc_finds_the_known_people_with_their_masks(demo):
     _, (sample, ) = demo.run(demo.people(2))
     found = sample.pred_instances
     assert len(found.keypoints) == len(found.masks) == 2
@@ -109,7 +109,7 @@ def test_kdc_finds_the_planted_people_with_their_masks(demo):
 
 def test_without_people_the_networks_own_output_is_decoded(demo):
     head = demo.model.head
-    with patched(head.decoder, 'batch_decode', lambda decode: lambda maps, frames: (
+    with replaced_method(head.decoder, 'batch_decode', lambda decode: lambda maps, frames: (
             noted.append(maps), decode(maps, frames))[1]):
         noted = []
         demo.run(None)
@@ -135,7 +135,7 @@ def test_people_get_the_keypoints_of_any_data_set():
 def test_a_method_is_put_back_also_after_an_error():
     layer = nn.ReLU()
     with pytest.raises(ValueError):
-        with patched(layer, 'forward', lambda method: lambda x: method(x) + 1):
+        with replaced_method(layer, 'forward', lambda method: lambda x: method(x) + 1):
             assert layer(torch.zeros(1)) == 1
             raise ValueError
     assert layer(torch.zeros(1)) == 0 and 'forward' not in vars(layer)
@@ -191,9 +191,16 @@ def test_results_have_the_order_and_units_of_the_request(demo):
     assert results[0]['peak_mem_mb'] > results[1]['peak_mem_mb']
 
 
-def test_costs_are_measured_per_number_of_persons(demo):
-    (costs, ) = measure_against_persons([demo], (1, 4), rounds=1)
-    assert len(costs) == 2 and min(costs) > 0
+def test_costs_are_the_medians_per_network_and_number_of_persons():
+
+    def network(ms_per_person):
+        slowdown = iter([1, 1, 1, 1, 9, 9, 2, 2])  # of warming up and of three rounds, by turns
+        return SimpleNamespace(
+            people=lambda count: count,
+            run=lambda count, amp: (Times(0, ms_per_person * count * next(slowdown)), []))
+
+    costs = measure_against_persons([network(1), network(10)], (1, 4), rounds=3)
+    assert costs == [[2, 8], [20, 80]]
 
 
 def test_mixed_precision_runs_on_a_cpu(demo):

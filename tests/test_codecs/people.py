@@ -1,11 +1,13 @@
 """Random people for tests of the codec, and what of them a perfect network's maps still show."""
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
 from kdc_mm.codecs.owner_maps import keypoint_owner_map
+from kdc_mm.codecs.people import ImageFrame, Poses
 
 #: A standing person in COCO's order, (x, y) in units of its height, centre (0, 0).
 STANDING = np.array([
@@ -40,6 +42,26 @@ def random_people(rng, num_persons: int, size: int, label_rate: float = 0.7) -> 
     return Scene(keypoints, labelled)
 
 
+def standing(*persons) -> Scene:
+    """A scene of whole persons, each (x, y, height) in pixels."""
+    keypoints = np.array([STANDING * height + (x, y) for x, y, height in persons])
+    return Scene(keypoints, np.ones(keypoints.shape[:2], bool))
+
+
+def body_masks(scene: Scene, size: int) -> np.ndarray:
+    """Owner map (size, size) of the persons' outlines; the first person is in front."""
+    owner = np.zeros((size, size), np.uint8)
+    for j in reversed(range(len(scene.keypoints))):
+        hull = cv2.convexHull(scene.keypoints[j].astype(np.float32))
+        cv2.fillConvexPoly(owner, hull.round().astype(np.int32), j + 1)
+    return owner
+
+
+def whole_input(size: int) -> ImageFrame:
+    """The frame of an image that fills an input of ``size`` px."""
+    return ImageFrame((size, size), (1., 1.), (0., 0.))
+
+
 def support(codec: PoseSeg, scene: Scene) -> np.ndarray:
     """Share of an undisturbed disk's votes that each keypoint gets from the cells it owns: (N, K).
 
@@ -62,7 +84,8 @@ def support(codec: PoseSeg, scene: Scene) -> np.ndarray:
 
 def votes_at(squared: np.ndarray, codec: PoseSeg) -> np.ndarray:
     """F* of eq. 3 within the vote radius, σ = R / 2."""
-    return np.exp(-squared / (2 * (codec.radius / 2)**2)) * (squared <= codec.vote_radius**2)
+    near = squared <= codec.vote_settings.vote_radius**2
+    return np.exp(-squared / (2 * (codec.radius / 2)**2)) * near
 
 
 def decode_perfect(codec: PoseSeg, scene: Scene, mask_owner=None, frame=None):
@@ -71,79 +94,41 @@ def decode_perfect(codec: PoseSeg, scene: Scene, mask_owner=None, frame=None):
     return codec.batch_decode(perfect_maps(codec, encoded), [frame])[0]
 
 
-def is_ambiguous(codec: PoseSeg, scene: Scene, share: np.ndarray) -> bool:
-    """Whether other people than these explain the maps as well.
+def least_gap(scene: Scene) -> float:
+    """How far the nearest two persons stand apart: distance of their means of labelled keypoints,
+    in heights or widths of the larger person, whichever is more."""
+    centres = np.array([keypoints[labelled].mean(0) for keypoints, labelled in zip(*scene)])
+    size = np.ptp(scene.keypoints, axis=1).max(1)
+    gap = np.linalg.norm(centres[:, None] - centres, axis=-1) / np.maximum(size[:, None], size)
+    np.fill_diagonal(gap, np.inf)
+    return gap.min()
 
-    - A joint of one person, whose own neighbour on a limb does not show, has a limb that leads to
-      another person's neighbour that lacks its own joint: the limb may be either's.
-    - Two persons have no joint in common and centroids so close that they may be halves of one.
-    - Two persons have a joint at nearly the same place and centroids so close that the votes for
-      it are the same.
-    - All that shows of a person lies close to the same joints of another one: the same person,
-      seen twice.
+
+def match_people(scene: Scene, share: np.ndarray, poses: Poses, tolerance_px: float = 1.):
+    """Which persons of a scene are decoded as they are, and how many of the decoded are nobody.
+
+    Right is a person whose keypoints with a tenth of an undisturbed disk's votes are detected, all
+    in one decoded person; those with less may be missing, but not elsewhere.
 
     Args:
-        codec (PoseSeg): Its tolerances say what is close.
         scene (Scene): N persons.
         share (np.ndarray): (N, K) what :func:`support` returns.
+        poses (Poses): What was decoded.
+        tolerance_px (float): Error of a keypoint in its place.
+
+    Returns:
+        tuple: right (N,) bool, and the number of decoded persons that are nobody, or somebody who
+        is already decoded.
     """
-    visible = share > 0.01
-    shown = np.flatnonzero(visible.any(1))
-    return any(
-        leads_to_another(codec, scene, visible, i, j) or may_be_halves(codec, scene, visible, i, j)
-        or votes_agree(codec, scene, share, i, j) or may_be_seen_twice(scene, visible, i, j)
-        for i in shown for j in shown if i != j)
-
-
-def leads_to_another(codec, scene, visible, i, j) -> bool:
-    """Whether a limb of person i and one of person j may lead to each other."""
-    tolerance = codec.tolerance
-    for a, b in codec.skeleton.edges:
-        if visible[i, a] and not visible[i, b] and visible[j, b] and not visible[j, a]:
-            start, neighbour = scene.keypoints[i, a], scene.keypoints[j, b]
-            # a limb's field is 0 where the other end is not labelled, and the mean of the cells
-            # that vote may lie half their radius from a joint near the border
-            end = scene.keypoints[i, b] if scene.labelled[i, b] else start
-            back = scene.keypoints[j, a] if scene.labelled[j, a] else neighbour
-            slack = codec.vote_radius / 2 * (~scene.labelled[[i, j], [b, a]]).sum()
-            miss = np.linalg.norm(end - neighbour) + np.linalg.norm(back - start) - slack
-            length = np.linalg.norm(start - neighbour)
-            if miss / 2 < 1.1 * tolerance.limit * (
-                    tolerance.limb_px + tolerance.limb_relative * length):
-                return True
-    return False
-
-
-def may_be_halves(codec, scene, visible, i, j) -> bool:
-    """Whether two persons without a common joint agree on where their centroid lies."""
-    tolerance = codec.tolerance
-    centres = [scene.keypoints[p, scene.labelled[p]].mean(0) for p in (i, j)]
-    reach = [np.linalg.norm(scene.keypoints[p, visible[p]] - centre, axis=-1).max()
-             for p, centre in zip((i, j), centres)]
-    limit = tolerance.centroid_px + tolerance.centroid_relative * max(reach)
-    return not (visible[i] & visible[j]).any() and (
-        np.linalg.norm(centres[0] - centres[1]) < 1.1 * limit)
-
-
-def votes_agree(codec, scene, share, i, j) -> bool:
-    """Whether a joint of person i and the same one of person j may pass for one keypoint."""
-    merge_radius = codec.merge_radius or codec.vote_radius  # the most that it becomes by itself
-    centres = [scene.keypoints[p, scene.labelled[p]].mean(0) for p in (i, j)]
-    for k in np.flatnonzero((share[i] > 0) & (share[j] > 0)):
-        apart = np.linalg.norm(scene.keypoints[i, k] - scene.keypoints[j, k])
-        reach = max(np.linalg.norm(scene.keypoints[p, k] - centre)
-                    for p, centre in zip((i, j), centres))
-        limit = 1.1 * max(merge_radius, codec.echo_radius / 2, 0.3 * reach)
-        if np.linalg.norm(centres[0] - centres[1]) < limit and (
-                apart < merge_radius
-                or (apart < codec.echo_radius and share[i, k] < 0.6 * share[j, k])):
-            return True
-    return False
-
-
-def may_be_seen_twice(scene, visible, i, j) -> bool:
-    """Whether the joints of person i lie within about a tenth of person j's size from its own."""
-    size = max(np.ptp(scene.keypoints[j, visible[j]], axis=0).max(), 1)
-    gaps = np.linalg.norm(scene.keypoints[i] - scene.keypoints[j], axis=-1)
-    gaps = np.where(visible[j], gaps, np.inf)[visible[i]]
-    return np.exp(-gaps**2 / (2 * (0.1 * size)**2)).mean() > 0.4
+    matched, right = np.zeros((2, len(share)), bool)
+    nobody = 0
+    for keypoints, detected in zip(poses.keypoints, poses.detected):
+        gaps = np.linalg.norm(scene.keypoints[:, detected] - keypoints[detected], axis=-1)
+        gaps = np.where(scene.labelled[:, detected], gaps, np.inf).max(1)
+        j = gaps.argmin()
+        if gaps[j] > tolerance_px or matched[j]:
+            nobody += 1
+            continue
+        matched[j] = True
+        right[j] = (detected | (share[j] < 0.1)).all()
+    return right | ~(share >= 0.1).any(1), nobody

@@ -6,11 +6,11 @@ from mmpose.datasets.transforms import BottomupResize
 from pycocotools import mask as coco_mask
 
 from kdc_mm.codecs.cluster import (
+    Centroids,
     MaskMaps,
-    absorb_fragments,
     cluster_masks,
     dynamic_centroids,
-    leftover_centroids,
+    unposed_persons,
 )
 from kdc_mm.codecs.people import ImageFrame, Poses
 
@@ -56,6 +56,12 @@ def random_maps(rng, height, width, stride):
     return MaskMaps(fine[0] * 3 + 1, fine[1:3] * 12, 2 + 0.3 * fine[3], stride)
 
 
+def one_centroid(place, sigma):
+    """One person's centroid at (place, place)."""
+    return Centroids(np.full((1, 2), place, np.float32), np.full(1, sigma, np.float32))
+
+
+NOBODY = Centroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
 FRAMES = {
     'the input itself': ImageFrame((49, 41), (1., 1.), (0., 0.)),
     'a larger image with borders above and below': ImageFrame((70, 50), (0.7, 0.7), (0., 3.2)),
@@ -73,7 +79,7 @@ def test_masks_are_those_of_a_walk_over_all_pixels(frame, stride, num_persons, t
     sigmas = rng.uniform(5, 15, num_persons).astype(np.float32)
     expected, scores = reference_masks(maps, centroids, sigmas, frame, threshold)
     assert expected.any() and not expected.any(0).all()
-    masks = cluster_masks(maps, centroids, sigmas, frame, threshold)
+    masks = cluster_masks(maps, Centroids(centroids, sigmas), frame, threshold)
     for rle, mask in zip(masks.rles, expected, strict=True):
         assert rle == coco_mask.encode(np.asfortranarray(mask))
     np.testing.assert_allclose(masks.scores, scores, atol=1e-5)
@@ -82,9 +88,9 @@ def test_masks_are_those_of_a_walk_over_all_pixels(frame, stride, num_persons, t
 def test_no_persons_give_no_masks_and_a_person_without_pixels_an_empty_one():
     maps = random_maps(np.random.default_rng(0), 21, 21, 2)
     frame = ImageFrame((41, 41), (1., 1.), (0., 0.))
-    nobody = cluster_masks(maps, np.zeros((0, 2), np.float32), np.zeros(0, np.float32), frame, 0.5)
+    nobody = cluster_masks(maps, NOBODY, frame, 0.5)
     assert nobody.rles == [] and nobody.scores.shape == (0, )
-    far = cluster_masks(maps, np.full((1, 2), 1e4, np.float32), np.ones(1, np.float32), frame, 0.5)
+    far = cluster_masks(maps, one_centroid(1e4, 1), frame, 0.5)
     assert coco_mask.area(far.rles[0]) == 0 and far.scores[0] == 0
 
 
@@ -92,8 +98,7 @@ def test_a_mask_may_fill_the_whole_image():
     maps = MaskMaps(np.full((5, 5), 9., np.float32), np.zeros((2, 5, 5), np.float32),
                     np.zeros((5, 5), np.float32), 2)
     frame = ImageFrame((9, 7), (1., 1.), (0., 0.))
-    masks = cluster_masks(maps, np.full((1, 2), 4, np.float32), np.full(1, 50, np.float32), frame,
-                          0.5)
+    masks = cluster_masks(maps, one_centroid(4, 50), frame, 0.5)
     assert coco_mask.decode(masks.rles[0]).tolist() == np.ones((7, 9)).tolist()
 
 
@@ -177,36 +182,23 @@ def test_who_is_wholly_hidden_gets_a_copy_of_the_centroid():
     assert (centroids[0] == centroids[1]).all() and sigmas[0] == sigmas[1]
 
 
-def two_poses(scores, detected):
-    """Two persons of four keypoints: ``scores`` of those that are ``detected`` in each."""
-    detected = np.array(detected, bool)
-    scores = np.array(scores, np.float32)[:, None] * detected
-    keypoints = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
-    return Poses(keypoints, scores.astype(np.float32), detected)
+def test_without_second_choices_a_hidden_person_has_the_occluders_centroid():
+    poses = with_keypoints_at(0, 3)
+    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7, second_choice=None)
+    np.testing.assert_allclose(centroids, [[10, 20], [10, 20]], atol=0.1)
 
 
-NEAR, FAR = np.array([[50, 50], [53, 54]], np.float32), np.array([[50, 50], [90, 50]], np.float32)
-SIGMAS = np.full(2, 5, np.float32)  # φ exceeds 0.5 within 5.9 px
+def test_a_second_choice_has_the_least_support_that_is_asked_for():
+    """Three keypoints that agree, against seven."""
+    poses = with_keypoints_at(0, 3)
+    for least_support, place in ((3 / 7 - 0.01, 90), (3 / 7 + 0.01, 10)):
+        centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7, least_support)
+        np.testing.assert_allclose(centroids, [[10, 20], [place, 20]], atol=0.1)
 
 
-def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_shares():
-    poses = two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]])
-    joined, centroids, sigmas = absorb_fragments(poses, NEAR, SIGMAS, 0.5, 0.7)
-    assert centroids.tolist() == [[50, 50]] and sigmas.tolist() == [5]
-    assert joined.detected.all()
-    assert joined.keypoints[0].tolist() == poses.keypoints[[0, 0, 1, 0], [0, 1, 2, 3]].tolist()
-    np.testing.assert_allclose(joined.scores, [[0.9, 0.9, 0.8, 0.9]])
-
-
-@pytest.mark.parametrize('poses, centroids', [
-    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]]), FAR),
-    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [1, 1, 1, 0]]), NEAR),
-], ids=['whose mask is elsewhere', 'who is about as sure'])
-def test_a_person_stays_one(poses, centroids):
-    kept = absorb_fragments(poses, centroids, SIGMAS, 0.5, 0.7)
-    for one, other in zip(kept[0], poses):
-        np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(kept[1], centroids)
+def test_nobody_has_no_centroid():
+    centroids, sigmas = dynamic_centroids(with_keypoints_at(), two_sides(), 0.5, 0.7)
+    assert centroids.shape == (0, 2) and sigmas.shape == (0, )
 
 
 # Persons that only a mask shows
@@ -226,33 +218,30 @@ def box_maps(boxes, size=81, stride=2, sigma=8.):
     return MaskMaps(semantic, offset, np.full((cells, cells), np.log(sigma), np.float32), stride)
 
 
-NOBODY = np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
-
-
 def test_a_person_without_keypoints_is_found_from_its_mask():
     maps = box_maps([(4, 4, 24, 44), (50, 10, 70, 70)])
-    centroids, sigmas, positions = leftover_centroids(maps, *NOBODY, 0.5, 100)
-    for found in (centroids, positions):
+    (centroids, sigmas), middles = unposed_persons(maps, NOBODY, 0.5, 100)
+    for found in (centroids, middles):
         np.testing.assert_allclose(found[np.argsort(found[:, 0])], [[14, 24], [60, 40]], atol=1e-3)
     np.testing.assert_allclose(sigmas, 8, rtol=1e-4)
 
 
 def test_a_person_already_known_is_not_found_again():
     maps = box_maps([(4, 4, 24, 44), (50, 10, 70, 70)])
-    known = np.array([[14, 24]], np.float32), np.array([8], np.float32)
-    centroids, _, _ = leftover_centroids(maps, *known, 0.5, 100)
-    np.testing.assert_allclose(centroids, [[60, 40]], atol=1e-3)
+    known = Centroids(np.array([[14, 24]], np.float32), np.array([8], np.float32))
+    centroids, _ = unposed_persons(maps, known, 0.5, 100)
+    np.testing.assert_allclose(centroids.position, [[60, 40]], atol=1e-3)
 
 
 def test_specks_below_the_least_area_are_nobody():
     maps = box_maps([(4, 4, 10, 10), (50, 10, 70, 70)])
-    centroids, _, _ = leftover_centroids(maps, *NOBODY, 0.5, 100)
-    np.testing.assert_allclose(centroids, [[60, 40]], atol=1e-3)
+    centroids, _ = unposed_persons(maps, NOBODY, 0.5, 100)
+    np.testing.assert_allclose(centroids.position, [[60, 40]], atol=1e-3)
 
 
 def test_an_infinite_least_area_leaves_everything_to_keypoints():
-    found = leftover_centroids(box_maps([(4, 4, 70, 70)]), *NOBODY, 0.5, float('inf'))
-    assert [len(part) for part in found] == [0, 0, 0]
+    centroids, middles = unposed_persons(box_maps([(4, 4, 70, 70)]), NOBODY, 0.5, float('inf'))
+    assert centroids.position.shape == middles.shape == (0, 2) and len(centroids.sigma) == 0
 
 
 def test_the_frame_maps_pixels_as_the_estimator_maps_keypoints():
@@ -280,8 +269,7 @@ def test_masks_lie_in_the_image_where_the_test_resize_took_them_from(width, heig
     assert resized['img'].shape == (97, 97, 3) and frame.size == (width, height)
     maps = MaskMaps((resized['img'][..., 0] / 255. - 0.5).astype(np.float32) * 20,
                     np.zeros((2, 97, 97), np.float32), np.zeros((97, 97), np.float32), 1)
-    everything = np.full((1, 2), 48, np.float32), np.full(1, 1e3, np.float32)
-    found = coco_mask.decode(cluster_masks(maps, *everything, frame, 0.5).rles[0]) > 0
+    found = coco_mask.decode(cluster_masks(maps, one_centroid(48, 1e3), frame, 0.5).rles[0]) > 0
     expected = image[..., 0] > 127
     assert (found & expected).sum() / (found | expected).sum() > 0.95
     for axis in (0, 1):

@@ -1,9 +1,46 @@
-"""Gaussian smoothing against the kernel of eqs. 2 and 8."""
+"""Gaussians against eqs. 3 and 6, and smoothing against the kernel of eqs. 2 and 8."""
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from kdc_mm.codecs.gaussians import _smooth_on_device, gaussian_kernels, smooth_channels
+from kdc_mm.codecs.gaussians import (
+    gaussian,
+    gaussian_njit,
+    largest_deviation,
+    smooth_channels,
+    squared_deviation,
+    squared_deviation_njit,
+)
+
+
+@pytest.mark.parametrize('distance, sigma', [(0., 1.), (3., 2.), (7.5, 16.), (20., 5.)])
+def test_one_gaussian_holds_for_numbers_arrays_tensors_and_kernels(distance, sigma):
+    expected = math.exp(-distance**2 / (2 * sigma**2))
+    assert gaussian(distance**2, sigma) == pytest.approx(expected, rel=1e-12)
+    assert gaussian_njit(distance**2, sigma) == pytest.approx(expected, rel=1e-12)
+    array = gaussian(np.full(3, distance**2, np.float32), np.float32(sigma))
+    tensor = gaussian(torch.full((3, ), distance**2), torch.tensor(sigma))
+    assert array.dtype == np.float32 and tensor.dtype == torch.float32
+    np.testing.assert_allclose(array, expected, rtol=1e-5)
+    np.testing.assert_allclose(tensor, expected, rtol=1e-5)
+
+
+def test_the_gaussian_of_a_tensor_has_the_gradient_of_its_equation():
+    squared = torch.tensor([4., 9.], dtype=torch.float64, requires_grad=True)
+    sigma = torch.tensor([3., 2.], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(gaussian, (squared, sigma))
+
+
+@pytest.mark.parametrize('threshold', [0.1, 0.5, 0.9])
+def test_a_gaussian_above_a_threshold_is_a_deviation_below_its_bound(threshold):
+    squared = np.linspace(0, 400, 1001)
+    above = gaussian(squared, 7.) > threshold
+    assert above.any() and not above.all()
+    for deviation in (squared_deviation, squared_deviation_njit):
+        below = deviation(squared, 7.) < largest_deviation(threshold)
+        np.testing.assert_array_equal(below, above)
 
 
 def reference_smooth(field, sigma, reach=6):
@@ -29,13 +66,6 @@ def test_every_channel_is_smoothed_by_its_own_gaussian():
         np.testing.assert_allclose(smooth[image, channel],
                                    reference_smooth(maps[image, channel], sigmas[channel]),
                                    atol=1e-3)
-
-
-def test_devices_smooth_as_the_host_does():
-    sigmas = [0.1, 0.3, 0.6, 1.0]
-    maps = torch.rand(2, 4, 7, 9, generator=torch.manual_seed(0))
-    torch.testing.assert_close(_smooth_on_device(maps, gaussian_kernels(sigmas)),
-                               smooth_channels(maps, sigmas))
 
 
 def test_the_smallest_sigma_of_the_paper_leaves_maps_as_they_are():

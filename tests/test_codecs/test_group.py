@@ -3,21 +3,21 @@ import numpy as np
 import pytest
 
 from kdc_mm.codecs.group import (
-    GroupingTolerance,
+    assemble_poses,
     group_keypoints,
+    grouping_tolerance,
     limb_connections,
-    suppress_ghosts,
 )
 from kdc_mm.codecs.merge import Keypoints
-from kdc_mm.codecs.people import Poses
+from kdc_mm.codecs.refine import join_fragments
 from kdc_mm.codecs.skeleton import build_skeleton
 
 from .people import random_people
 
 SKELETON = build_skeleton('configs/_base_/datasets/coco.py')
-EDGES, OUTGOING = SKELETON.edges, SKELETON.outgoing
-TOLERANCE = GroupingTolerance()
-SLOTS = np.array([OUTGOING[a].tolist().index(e) for e, (a, _) in enumerate(EDGES)])
+GRAPH = SKELETON.graph
+EDGES, OUTGOING, RANK = GRAPH
+TOLERANCE = grouping_tolerance()
 
 
 def noisy_keypoints(seed, num_persons=4, noise=4.):
@@ -37,7 +37,7 @@ def noisy_keypoints(seed, num_persons=4, noise=4.):
                 ends[i, slot] = scene.keypoints[j, target if scene.labelled[j, target] else k]
     vectors = [centres[owner] + rng.normal(0, noise, (len(owner), 2)),
                ends + rng.normal(0, noise, ends.shape)]
-    return Keypoints(channel, rng.uniform(0.2, 1, len(owner)).astype(np.float32),
+    return Keypoints(channel, *rng.uniform(0.2, 1, (2, len(owner))).astype(np.float32),
                      *(part.astype(np.float32) for part in [position, *vectors]))
 
 
@@ -47,14 +47,14 @@ def distance(a, b):
 
 def limb_error(found, i, j, edge, back):
     """Mean miss of the two limb displacements over what their length allows."""
-    miss = (distance(found.ends[i, SLOTS[edge]], found.position[j]) +
-            distance(found.ends[j, SLOTS[back]], found.position[i])) / 2
+    miss = (distance(found.ends[i, RANK[edge]], found.position[j]) +
+            distance(found.ends[j, RANK[back]], found.position[i])) / 2
     length = distance(found.position[i], found.position[j])
-    return miss / (TOLERANCE.limb_px + TOLERANCE.limb_relative * length)
+    return miss / (TOLERANCE.limb.px + TOLERANCE.limb.relative * length)
 
 
-def centroid_error(gap, reach):
-    return gap / (TOLERANCE.centroid_px + TOLERANCE.centroid_relative * reach)
+def centroid_error(gap, length):
+    return gap / (TOLERANCE.centroid.px + TOLERANCE.centroid.relative * length)
 
 
 def connections(found):
@@ -64,9 +64,9 @@ def connections(found):
         for i in np.flatnonzero(found.channel == a):
             for j in np.flatnonzero(found.channel == b):
                 limb = limb_error(found, i, j, edge, edge + half)
-                reach = np.mean([distance(found.position[n], found.centroid[n]) for n in (i, j)])
+                length = np.mean([distance(found.position[n], found.centroid[n]) for n in (i, j)])
                 cost = limb**2 + centroid_error(
-                    distance(found.centroid[i], found.centroid[j]), reach)**2
+                    distance(found.centroid[i], found.centroid[j]), length)**2
                 if limb <= TOLERANCE.limit and cost <= TOLERANCE.limit**2:
                     yield int(i), int(j), cost
 
@@ -74,7 +74,7 @@ def connections(found):
 @pytest.mark.parametrize('seed', range(3))
 def test_connections_are_all_pairs_whose_limbs_and_centroids_agree(seed):
     found = noisy_keypoints(seed, noise=8.)
-    pairs, costs = limb_connections(found, EDGES, SLOTS, TOLERANCE)
+    pairs, costs = limb_connections(found, GRAPH, TOLERANCE)
     expected = list(connections(found))
     assert pairs.tolist() == [[i, j] for i, j, _ in expected] and len(expected) > 10
     np.testing.assert_allclose(costs, [cost for *_, cost in expected], rtol=1e-3, atol=1e-4)
@@ -103,8 +103,8 @@ def reference_groups(found, join):
         middles = [middle(found, group) for group in groups]
         for n, first in enumerate(groups):
             for m in range(n + 1, len(groups)):
-                second, (centre, reach), (other, other_reach) = groups[m], middles[n], middles[m]
-                error = centroid_error(distance(centre, other), (reach + other_reach) / 2)
+                second, (centre, length), (other, other_length) = groups[m], middles[n], middles[m]
+                error = centroid_error(distance(centre, other), (length + other_length) / 2)
                 if error < best[0] and not kinds(first) & kinds(second) and not any(
                         (i, j) in apart for i in first for j in second):
                     best = error, first, second
@@ -116,11 +116,11 @@ def reference_groups(found, join):
 
 
 def middle(found, group):
-    """Score-weighted person centroid of a fragment, and how far its keypoints had to reach."""
+    """Score-weighted person centroid of a fragment, and how far it lies from the keypoints."""
     rows = sorted(group)
     weights = found.score[rows]
-    reach = [distance(found.position[i], found.centroid[i]) for i in rows]
-    return np.average(found.centroid[rows], 0, weights), np.average(reach, weights=weights)
+    length = [distance(found.position[i], found.centroid[i]) for i in rows]
+    return np.average(found.centroid[rows], 0, weights), np.average(length, weights=weights)
 
 
 def denied(found, i, j):
@@ -144,14 +144,21 @@ def test_a_fragment_prefers_a_union_that_came_nearer_than_its_partner():
     (0, 38.5), which cannot join as well since it is an ankle as one of the two."""
     centroid = np.array([(0, 18), (10, 0), (-10, 0), (0, 38.5)], np.float32)
     ends = np.zeros((4, OUTGOING.shape[1], 2), np.float32)
-    found = Keypoints(np.array([0, 9, 15, 15]), np.ones(4, np.float32),
+    found = Keypoints(np.array([0, 9, 15, 15]), *np.ones((2, 4), np.float32),
                       centroid + np.array([100, 0], np.float32), centroid, ends)
     assert sorted(map(sorted, reference_groups(found, True))) == [[0, 1, 2], [3]]
     assert_same_groups(found, True)
 
 
+def group(found, join=True):
+    person = group_keypoints(found, GRAPH, TOLERANCE)
+    if join:
+        person = join_fragments(found, person, GRAPH, TOLERANCE, 2.)
+    return assemble_poses(found, person, GRAPH)
+
+
 def assert_same_groups(found, join):
-    poses = group_keypoints(found, 17, EDGES, OUTGOING, TOLERANCE, join)
+    poses = group(found, join)
     expected = {
         frozenset((int(found.channel[i]), *found.position[i].tolist()) for i in group)
         for group in reference_groups(found, join)
@@ -167,54 +174,18 @@ def assert_same_groups(found, join):
 
 def test_without_keypoints_there_are_no_persons():
     nothing = Keypoints(*(part[:0] for part in noisy_keypoints(0)))
-    poses = group_keypoints(nothing, 17, EDGES, OUTGOING, TOLERANCE, True)
+    poses = group(nothing)
     assert poses.keypoints.shape == (0, 17, 2) and poses.detected.shape == (0, 17)
 
 
 def test_a_keypoint_that_no_limb_leads_to_lies_at_the_persons_centroid():
     ends = np.zeros((1, OUTGOING.shape[1], 2), np.float32)
     ends[0, 0] = (30, 40)
-    nose = Keypoints(np.array([0]), np.ones(1, np.float32), np.full((1, 2), 10, np.float32),
+    nose = Keypoints(np.array([0]), *np.ones((2, 1), np.float32), np.full((1, 2), 10, np.float32),
                      np.full((1, 2), 50, np.float32), ends)
-    poses = group_keypoints(nose, 17, EDGES, OUTGOING, TOLERANCE, True)
+    poses = group(nose)
     neighbours = [EDGES[edge, 1] for edge in OUTGOING[0] if edge >= 0]
     assert poses.keypoints[0, 0].tolist() == [10, 10]
     assert poses.keypoints[0, neighbours[0]].tolist() == [30, 40]
     assert poses.keypoints[0, 16].tolist() == [50, 50], 'an ankle'
     assert (poses.scores[0, 1:] == 0).all() and not poses.detected[0, 1:].any()
-
-
-def reference_ghosts(poses, threshold):
-    """From the strongest on: how near a person's keypoints lie to those of persons who stay and are
-    1.5 times as sure of them, in tenths of the stronger one's size."""
-    staying = []
-    for q in range(len(poses.scores)):
-        kinds = np.flatnonzero(poses.detected[q])
-        ghostly = []
-        for k in kinds:
-            nearness = [0]
-            for p in staying:
-                points = poses.keypoints[p][poses.detected[p]]
-                width = 0.1 * max(1, np.ptp(points[:, 0]), np.ptp(points[:, 1]))
-                if poses.detected[p, k] and poses.scores[p, k] >= 1.5 * poses.scores[q, k]:
-                    gap = distance(poses.keypoints[p, k], poses.keypoints[q, k])
-                    nearness.append(np.exp(-gap**2 / (2 * width**2)))
-            ghostly.append(max(nearness))
-        if np.mean(ghostly) <= threshold:
-            staying.append(q)
-    return staying
-
-
-@pytest.mark.parametrize('seed', range(5))
-def test_ghosts_are_persons_at_much_surer_keypoints_of_others(seed):
-    rng = np.random.default_rng(seed)
-    base = rng.uniform(0, 200, (3, 17, 2))
-    keypoints = base[rng.integers(0, 3, 12)] + rng.normal(0, 12, (12, 17, 2))
-    scores = rng.uniform(0.1, 1, (12, 1)) * rng.uniform(0.8, 1, (12, 17))
-    detected = rng.random((12, 17)) < 0.7
-    detected[:, 0] = True
-    poses = Poses(keypoints.astype(np.float32), (scores * detected).astype(np.float32), detected)
-    poses = Poses(*(part[np.argsort(-poses.scores.sum(1))] for part in poses))
-    staying = reference_ghosts(poses, 0.2)
-    assert 0 < len(staying) < 12
-    np.testing.assert_array_equal(suppress_ghosts(poses, 0.2).keypoints, poses.keypoints[staying])

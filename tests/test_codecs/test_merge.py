@@ -4,14 +4,16 @@ import pytest
 
 from kdc_mm.codecs.merge import (
     Keypoints,
+    fitting_merge_radius,
     full_disk_weight,
+    keep_keypoints,
     merge_votes,
     strongest_of_each_kind,
     vote_scatter,
 )
 from kdc_mm.codecs.vote import Votes
 
-MERGE, ECHO, FULL, LEAST = 8., 12., 6., 0.1
+MERGE, FULL, LEAST = 8., 6., 0.1
 
 
 @pytest.mark.parametrize('radius, vote_radius, stride', [(32, 16, 4), (16, 8, 4), (8, 8, 4),
@@ -72,11 +74,8 @@ def reference_merge(votes, num_keypoints):
             one.members.append(i)
             one.weights = votes.weight[one.members]
         clusters = [one for one in clusters if score_of(one, votes) >= LEAST]
-        for one in sorted(clusters, key=lambda one: -one.weights.sum()):
-            if one in clusters:
-                clusters = [other for other in clusters if not is_echo(other, one, votes)]
-        found += [(k, score_of(one, votes), one.mean(votes.position), one.mean(votes.centroid),
-                   one.mean(votes.ends)) for one in clusters]
+        found += [(k, score_of(one, votes), one.weights.sum(), one.mean(votes.position),
+                   one.mean(votes.centroid), one.mean(votes.ends)) for one in clusters]
     return found
 
 
@@ -85,18 +84,8 @@ def score_of(cluster, votes):
     return cluster.mean(votes.score) * min(1, 4 * cluster.weights.sum() / FULL)
 
 
-def is_echo(weak, strong, votes):
-    """Half the support of another keypoint or less, near it, with the same person centroid."""
-    position, centroid = strong.mean(votes.position), strong.mean(votes.centroid)
-    apart = np.linalg.norm(weak.mean(votes.position) - position)
-    gap = np.linalg.norm(weak.mean(votes.centroid) - centroid)
-    reach = np.linalg.norm(position - centroid)
-    return (weak.weights.sum() < 0.5 * strong.weights.sum() and apart < ECHO
-            and gap < max(ECHO / 2, 0.3 * reach))
-
-
 def merge(votes, num_keypoints=3):
-    return merge_votes(votes, num_keypoints, MERGE, ECHO, FULL, LEAST)
+    return keep_keypoints(merge_votes(votes, num_keypoints, MERGE, FULL), LEAST)
 
 
 @pytest.mark.parametrize('scatter', [0.5, 2., 4.])
@@ -106,12 +95,13 @@ def test_votes_merge_as_in_a_slow_reference(seed, scatter):
     keypoints = [(rng.integers(3), rng.uniform(0, 100, 2), rng.uniform(0, 100, 2))
                  for _ in range(8)]
     votes = votes_around(rng, keypoints, scatter)
-    expected = sorted(reference_merge(votes, 3), key=lambda row: (row[0], *row[2]))
+    expected = sorted(reference_merge(votes, 3), key=lambda row: (row[0], *row[3]))
     found = merge(votes)
     order = np.lexsort((found.position[:, 1], found.position[:, 0], found.channel))
     assert found.channel[order].tolist() == [row[0] for row in expected]
-    for i, (_, score, position, centroid, ends) in zip(order, expected):
+    for i, (_, score, support, position, centroid, ends) in zip(order, expected):
         assert found.score[i] == pytest.approx(score, rel=1e-3)
+        assert found.support[i] == pytest.approx(support, rel=1e-3)
         np.testing.assert_allclose(found.position[i], position, atol=1e-2)
         np.testing.assert_allclose(found.centroid[i], centroid, atol=1e-2)
         np.testing.assert_allclose(found.ends[i], ends, atol=1e-2)
@@ -142,7 +132,7 @@ def test_no_votes_give_no_keypoints():
 def test_the_strongest_keypoints_of_each_kind_stay_in_order():
     rng = np.random.default_rng(0)
     channel = np.sort(rng.integers(0, 4, 40))
-    found = Keypoints(channel, rng.random(40), *(rng.random((40, 2)) for _ in range(3)))
+    found = Keypoints(channel, *rng.random((2, 40)), *rng.random((3, 40, 2)))
     kept = strongest_of_each_kind(found, 5)
     for k in range(4):
         best = np.sort(found.score[channel == k])[-5:]
@@ -192,3 +182,10 @@ def test_few_votes_have_no_scatter():
     votes = votes_of_disks(np.random.default_rng(0), 1.)
     assert vote_scatter(Votes(*(part[:0] for part in votes))) == 0
     assert vote_scatter(Votes(*(part[:1] for part in votes))) == 0
+
+
+@pytest.mark.parametrize('sigma', [0., 1., 9.])
+def test_votes_merge_within_four_sigma_of_their_scatter_but_neither_too_near_nor_too_far(sigma):
+    votes = votes_of_disks(np.random.default_rng(0), sigma)
+    expected = min(max(4 * reference_scatter(votes), 3), 16)
+    assert fitting_merge_radius(votes, 3., 16.) == pytest.approx(expected, rel=0.02)

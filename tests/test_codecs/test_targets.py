@@ -5,12 +5,7 @@ import torch
 
 from kdc_mm.codecs import PoseSeg
 from kdc_mm.codecs.owner_maps import IGNORED
-from kdc_mm.codecs.targets import (
-    build_disk_cells,
-    build_mask_fields,
-    build_pose_fields,
-    upsample_to_input,
-)
+from kdc_mm.codecs.targets import build_disk_cells, build_mask_fields, build_pose_fields
 
 from .people import random_people
 
@@ -124,24 +119,3 @@ def test_semantic_target_is_one_on_persons_and_has_no_weight_where_ignored():
         value = int(owner[v, u])
         assert fields['semantic'][v, u] == (value in (1, 2, 3))
         assert fields['semantic_weight'][v, u] == (value != IGNORED)
-
-
-@pytest.mark.parametrize('size, stride', [((17, 13), 4), ((16, 15), 4), ((19, 20), 2), ((9, 9), 1),
-                                          ((10, 9), 8)])
-def test_cells_lie_on_input_pixels_after_up_sampling(size, stride):
-    """Bilinear between cells (u, v) on pixels (s·u, s·v); the last cell's value goes on."""
-    width, height = size
-    maps = torch.rand(1, 2, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    up = upsample_to_input(maps, stride, size)
-    assert up.shape == (1, 2, height, width)
-    field = maps[0].numpy()
-    rows, columns = field.shape[1:]
-    for y, x in np.ndindex(height, width):
-        v, u = min(y / stride, rows - 1), min(x / stride, columns - 1)
-        v0, u0 = int(v), int(u)
-        v1, u1 = min(v0 + 1, rows - 1), min(u0 + 1, columns - 1)
-        right, down = u - u0, v - v0
-        above = (1 - right) * field[:, v0, u0] + right * field[:, v0, u1]
-        below = (1 - right) * field[:, v1, u0] + right * field[:, v1, u1]
-        expected = (1 - down) * above + down * below
-        np.testing.assert_allclose(up[0, :, y, x].numpy(), expected, atol=1e-5)

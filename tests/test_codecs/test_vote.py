@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdc_mm.codecs import vote
-from kdc_mm.codecs.vote import collect_votes
+from kdc_mm.codecs.vote import PoseMaps, VoteSettings, collect_votes, split_by_image
 
 STRIDE, RADIUS, VOTE_RADIUS, THRESHOLD = 4, 16, 8, 0.3
 OUTGOING = np.array([[0, 1], [2, -1], [3, -1]])  # directed edges leaving each of three keypoints
@@ -28,8 +28,8 @@ def collect(request, monkeypatch):
 
 def _collect(maps, max_votes=1000):
     maps = [None if part is None else torch.tensor(part, dtype=torch.float32) for part in maps]
-    return collect_votes(*maps, torch.as_tensor(OUTGOING), STRIDE, RADIUS, VOTE_RADIUS, THRESHOLD,
-                         max_votes)
+    return collect_votes(PoseMaps(*maps, STRIDE), OUTGOING,
+                         VoteSettings(RADIUS, VOTE_RADIUS, THRESHOLD, max_votes))
 
 
 def reference_votes(heat, key_centroids, person_centroids, limbs):
@@ -65,11 +65,19 @@ def test_every_confident_cell_votes_for_where_its_vectors_lead(maps, collect):
 
 def test_maps_of_half_precision_vote_too(maps, collect):
     halves = [torch.tensor(part, dtype=torch.float32).bfloat16() for part in maps]
-    votes = collect_votes(*halves, torch.as_tensor(OUTGOING), STRIDE, RADIUS, VOTE_RADIUS,
-                          THRESHOLD, 1000)
+    votes = collect_votes(PoseMaps(*halves, STRIDE), OUTGOING,
+                          VoteSettings(RADIUS, VOTE_RADIUS, THRESHOLD, 1000))
     rounded = collect([part.float().numpy() for part in halves])
     np.testing.assert_array_equal(votes.cell, rounded.cell)
     np.testing.assert_allclose(votes.position, rounded.position, atol=0.3)
+
+
+def test_a_batch_is_split_into_the_votes_of_its_images(maps, collect):
+    votes = collect(maps)
+    parts = list(split_by_image(votes, 3))
+    assert [set(part.image) for part in parts] == [{0}, {1}, set()]
+    np.testing.assert_array_equal(np.concatenate([part.position for part in parts]),
+                                  votes.position)
 
 
 def test_of_too_many_votes_the_heaviest_stay_in_each_image(maps, collect):

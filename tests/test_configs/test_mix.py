@@ -1,10 +1,9 @@
 """KDC's parts mixed with MMPose's: each config of configs/mix trains and validates."""
 import json
-import math
 
 import pytest
 
-from .small import run, small_config, use_data
+from .small import check_losses, run, small_config, use_data
 
 POSE = {'loss_heatmap', 'loss_key_centroid', 'loss_limb', 'loss_person_centroid'}
 MASK = {'loss_semantic', 'loss_instance'}
@@ -13,11 +12,9 @@ MASK = {'loss_semantic', 'loss_instance'}
 def check_run(cfg, losses, metrics):
     """Two iterations with these losses, and AP of these prefixes and kinds."""
     noted, found, _ = run(cfg)
-    assert len(noted) == 2
-    for line in noted:
-        assert line.keys() >= losses and math.isfinite(line['loss']) and line['loss'] > 0
+    check_losses(noted)
+    assert noted[0].keys() >= losses
     assert found.keys() >= metrics
-    assert all(-1 <= found[name] <= 1 for name in metrics)
 
 
 @pytest.mark.parametrize('config, size', [

@@ -10,6 +10,11 @@ from mmengine.runner import Runner
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 97
 SMALL = dict(feat_channels=16)
+SMALL_AND_STEADY = dict(
+    BottomupRandomAffine=dict(
+        input_size=(SIZE, SIZE), shift_prob=0., scale_prob=0., rotate_prob=0.),
+    RandomFlip=dict(prob=0.),
+    BottomupResize=dict(input_size=(SIZE, SIZE)))
 
 
 def load_tool(name):
@@ -49,14 +54,10 @@ def tiny_config(name, data_root, work_dir, **settings):
         'default_hooks.logger.interval': 1,
     })
     cfg.model.head.decoder.update(input_size=(SIZE, SIZE), radius=6)
-    train_pipeline = cfg.train_dataloader.dataset.pipeline
-    train_pipeline[1].update(
-        input_size=(SIZE, SIZE), shift_prob=0., scale_prob=0., rotate_prob=0.)
-    train_pipeline[2].prob = 0.
-    train_pipeline[4].encoder.update(input_size=(SIZE, SIZE), radius=6)
-    cfg.val_dataloader.dataset.pipeline[1].input_size = (SIZE, SIZE)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        for step in loader.dataset.pipeline:
+            step.update(SMALL_AND_STEADY.get(step.type, {}))
         loader.dataset.data_root = f'{data_root}/'
     cfg.merge_from_dict({key.replace('__', '.'): value for key, value in settings.items()})
     metrics = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
@@ -67,7 +68,8 @@ def tiny_config(name, data_root, work_dir, **settings):
 
 
 class Recorder(Hook):
-    """Notes what a run does: state before the first iteration, losses, learning rates, images."""
+    """Notes what a run does: state before the first iteration, losses by name, learning rates,
+    images."""
 
     priority = 'VERY_LOW'
 
@@ -82,7 +84,7 @@ class Recorder(Hook):
         self.images.append([sample.img_id for sample in data_batch['data_samples']])
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses.append(outputs['loss'].item())
+        self.losses.append({name: value.item() for name, value in outputs.items()})
 
 
 def build(cfg, *hooks):

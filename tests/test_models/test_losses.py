@@ -7,7 +7,7 @@ import torch
 from mmpose.registry import MODELS
 from torch.autograd import gradcheck
 
-from kdc_mm.models.losses.instance_losses import instance_means, squared_deviation
+from kdc_mm.models.losses.instance_losses import instance_means
 
 
 @pytest.fixture
@@ -99,14 +99,6 @@ def test_the_dynamic_centroid_is_the_mean_of_an_instances_embeddings(instances):
     for j in range(3):
         own = [embeddings[i] for i in range(12) if owner[i] == j]
         torch.testing.assert_close(means[j], sum(own) / len(own))
-
-
-def test_phi_is_the_gaussian_of_the_distance_to_the_centroid(instances):
-    embeddings, _, centroids, sigmas = instances
-    phi = torch.exp(-squared_deviation(embeddings, centroids, sigmas))
-    for j, i in np.ndindex(3, 12):
-        distance = math.dist(embeddings[i].tolist(), centroids[j].tolist())
-        assert phi[j, i].item() == pytest.approx(math.exp(-distance**2 / (2 * sigmas[j]**2)))
 
 
 def test_the_mask_centroid_loss_is_the_mean_l1_distance_to_the_own_centroid(instances):

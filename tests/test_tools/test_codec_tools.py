@@ -250,22 +250,22 @@ def test_spoiling_leaves_perfect_maps_as_they_were(codec, crowd):
     people = crowd(codec.input_size)
     maps = codec.perfect_maps(people, codec.encode(people))
     before = {name: field.clone() for name, field in maps.items()}
-    spoilt = codec.spoil(maps, people, MapNoise(4, image=0))
+    noisy = codec.perturb(maps, people, MapNoise(4, image=0))
     for name, field in before.items():
         assert (maps[name] == field).all()
-        assert spoilt[name].shape == field.shape
-    changed = {name for name in maps if not (spoilt[name] == maps[name]).all()}
+        assert noisy[name].shape == field.shape
+    changed = {name for name in maps if not (noisy[name] == maps[name]).all()}
     assert changed == set(maps) - {'log_bandwidth'}
 
 
 def test_vectors_miss_by_the_noise_in_pixels_of_the_input(codec, crowd):
     people = crowd(codec.input_size)
     maps = codec.perfect_maps(people, codec.encode(people))
-    spoilt = codec.spoil(maps, people, MapNoise(4, image=0))
+    noisy = codec.perturb(maps, people, MapNoise(4, image=0))
     unit = dict(displacements=4, key_centroids=1, person_centroids=1, limbs=1, mask_centroids=1)
     for name in maps:
         if name in unit:
-            error = unit[name] * (spoilt[name] - maps[name])
+            error = unit[name] * (noisy[name] - maps[name])
             # quantiles, since false peaks have vectors of their own
             np.testing.assert_allclose(np.quantile(error, [0.3, 0.5, 0.7]), [-2.1, 0, 2.1],
                                        atol=0.3)
@@ -274,8 +274,8 @@ def test_vectors_miss_by_the_noise_in_pixels_of_the_input(codec, crowd):
 def test_a_peaks_place_moves_by_the_noise():
     y, x = np.mgrid[:64, :64] * 4.
     peak = np.exp(-((x - 128)**2 + (y - 128)**2) / (2 * 8**2))
-    spoilt = peak * MapNoise(2, image=0).heat_gain((200, 64, 64), 4)
-    place = np.array([(x.flat[i], y.flat[i]) for i in spoilt.reshape(200, -1).argmax(1)]) - 128
+    noisy = peak * MapNoise(2, image=0).heat_gain((200, 64, 64), 4)
+    place = np.array([(x.flat[i], y.flat[i]) for i in noisy.reshape(200, -1).argmax(1)]) - 128
     assert place.std() == pytest.approx(2, abs=0.7)
 
 

@@ -135,6 +135,15 @@ def test_cfg_options_have_the_last_word(tool):
     assert merged(tool, f'{command} --work-dir w --cfg-options work_dir=o').work_dir == 'o'
 
 
+def test_cfg_options_that_nothing_reads_are_refused(tool):
+    command = 'a.py e.pth' if 'test' in tool.__file__.rsplit('/', 1)[-1] else 'a.py'
+    codec = dict(radius=32)
+    with pytest.raises(SystemExit, match='^--cfg-options: nothing reads codec.radius; '
+                       'set model.head.decoder.radius instead.$'):
+        merged(tool, f'{command} --cfg-options codec.radius=40', codec=codec,
+               model=dict(head=dict(decoder=codec, loss=dict(type='L'))))
+
+
 def test_dump_adds_a_metric_that_writes_the_predictions(test):
     evaluators = merged(test, 'a.py e.pth --dump out.pkl').test_evaluator
     assert [one.type for one in evaluators] == ['CocoMetric', 'DumpResults']

@@ -15,9 +15,14 @@ def test_each_encoded_target_has_a_panel_of_the_input_size():
     mask_owner = np.zeros((1, 41, 41), np.uint8)
     mask_owner[:, 5:20, 5:20] = 1
     table = np.random.default_rng(0).uniform(0, 40, (2, 3, 3)).astype(np.float32)
-    panels = target_panels(image, [keypoint_owner, mask_owner], table, LINKS, person_colors(2), 2)
+    colors = person_colors(2)
+    panels = target_panels(image, [keypoint_owner, mask_owner], table, LINKS, colors, 2)
     assert len(panels) == 5
     assert all(panel.shape == (82, 82, 3) and panel.any() for panel in panels)
+    disks = panels[0].astype(float)
+    for row, column, color in ((4, 2, colors[0]), (8, 8, colors[1])):
+        pixel = disks[8 * row, 8 * column]  # a cell is 8 pixels of the picture
+        np.testing.assert_allclose(pixel, 0.6 * np.array(color), atol=1)
 
 
 def test_an_image_without_people_has_targets_to_draw():

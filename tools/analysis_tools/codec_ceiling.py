@@ -8,8 +8,9 @@ the image fitted in as a whole, as for PoseSeg): SPR with the settings and the N
 AssociativeEmbedding with perfect tags, at the settings that suit it best
 (kdc_mm/benchmarks/codec/bottomup_codecs.py says which).
 
-`--noise PX` spoils the maps of every codec in the same way, with the same seed, the same at each
-run; pixels are those of the codec's input. kdc_mm/benchmarks/codec/map_noise.py gives the formulas.
+`--noise PX` adds errors to the maps of every codec in the same way, with the same seed, the same at
+each run; pixels are those of the codec's input. kdc_mm/benchmarks/codec/map_noise.py gives the
+formulas.
   - every vector of every cell misses by a Gaussian of PX pixels (SPR: displacements; PoseSeg:
     KeyCentroids, limbs, person centroids, MaskCentroids)
   - heatmaps are multiplied by exp(PX/4 * g), g a smooth Gaussian field (correlation length 16 px),
@@ -34,12 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, PoseSegCodec, SPRCodec  # noqa: E402
 from kdc_mm.benchmarks.codec.ceiling import evaluate_keypoints, evaluate_masks, measure_codecs  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file with a PoseSeg `codec`')
+    parser.add_argument('config', help='config file with a PoseSeg decoder')
     parser.add_argument('--ann-file', required=True, help='annotation file in COCO layout')
     parser.add_argument(
         '--iou-type',
@@ -99,11 +101,11 @@ def read_annotations(path: str, iou_type: str, num_keypoints: int, limit=None) -
 
 
 def build_codecs(cfg: Config, args) -> list:
-    settings = dict(cfg.codec)
+    settings = dict(cfg.model.head.decoder)
     if args.input_size:
         settings['input_size'] = tuple(args.input_size)
     if args.no_join:
-        settings['join_fragments'] = False
+        settings['refine'] = dict(join_fragments=False, absorb_fragments=False)
     poseseg = PoseSegCodec(KEYPOINT_CODECS.build(settings))
     rivals = dict(spr=SPRCodec, ae=lambda: AECodec(poseseg.codec.skeleton.names))
     return [poseseg, *(rivals[name]() for name in args.compare)]
@@ -164,7 +166,7 @@ def main():
     torch.set_num_threads(1)
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     init_default_scope('mmpose')
     MMLogger.get_current_instance().setLevel('WARNING')  # no line per evaluation
     try:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 import kdc_mm  # noqa: E402, F401
 from kdc_mm.datasets.check import SplitCheck, check_config  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 
 
 def parse_args():
@@ -84,7 +85,7 @@ def main() -> int:
     warnings.filterwarnings('ignore', message='The metainfo config file')
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     console, progress_console = Console(highlight=False, soft_wrap=True), Console(stderr=True)
 

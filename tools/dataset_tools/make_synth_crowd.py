@@ -1,11 +1,14 @@
 """Make the built-in SynthCrowd data set: rendered people in COCO's layout."""
 import argparse
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from kdc_mm.synth_crowd import PRESETS, make_synth_crowd
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
+
+from kdc_mm.synth_crowd import PRESETS, make_synth_crowd  # noqa: E402
 
 
 def parse_args():

@@ -14,6 +14,7 @@ from mmpose.structures import PoseDataSample
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
 from kdc_mm.codecs import PoseSeg  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.visualization.draw import add_label, draw_people, person_colors, stack_panels, zoom_for  # noqa: E402
 from kdc_mm.visualization.fields import target_panels  # noqa: E402
 from kdc_mm.visualization.people import DrawnPeople, people_in_input, people_of_annotations  # noqa: E402
@@ -94,7 +95,7 @@ def main():
     args = parse_args()
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
 
     dataset_cfg = cfg[f'{args.phase}_dataloader'].dataset

@@ -13,6 +13,7 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.visualization import picture_grid  # noqa: E402
 from kdc_mm.visualization.rows import (  # noqa: E402
     FIELD_TITLES,
@@ -55,7 +56,7 @@ def main():
     args = parse_args()
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     if args.draw_fields:
         cfg.merge_from_dict({'model.test_cfg.output_heatmaps': True})
     init_default_scope(cfg.get('default_scope', 'mmpose'))

@@ -23,8 +23,9 @@ TASK_NAMES = dict(keypoints='keypoints', segm='masks')
 class Row(NamedTuple):
     """An entry's results.
 
-    ``measured`` like its published figures; ``speed`` a result of :mod:`kdc_mm.benchmarks.network.speed`;
-    ``absent`` says per data set, or for 'speed', why there is no measured figure.
+    ``measured`` like its published figures; ``speed`` a result of
+    :mod:`kdc_mm.benchmarks.network.speed`; ``absent`` says per data set, or for 'speed', why there
+    is no measured figure.
     """
     entry: BoardEntry
     measured: Figures

@@ -1,6 +1,6 @@
 """PoseSeg and MMPose's bottom-up codecs behind one interface, to compare what they can reach.
 
-Each turns people into the maps that a perfect network would give, spoils them if asked to, and
+Each turns people into the maps that a perfect network would give, adds errors if asked to, and
 decodes them as its head does. Letters: N persons, K keypoints, maps of h×w cells; positions are
 input pixels (x, y).
 """
@@ -13,6 +13,7 @@ from mmpose.evaluation.functional import nearby_joints_nms
 from torch import Tensor
 
 from kdc_mm.codecs import PoseSeg
+from kdc_mm.codecs.gaussians import gaussian
 from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.targets import labelled_centroids
 
@@ -67,23 +68,23 @@ class PoseSegCodec:
     def perfect_maps(self, crowd: Crowd, encoded: Dict) -> Maps:
         return perfect_maps(self.codec, encoded, crowd.image_owner, crowd.frame)
 
-    def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
+    def perturb(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
         """Maps with the errors of :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`."""
         stride = self.codec.heatmap_stride
-        spoilt = {name: field.clone() for name, field in maps.items()}
-        heat = spoilt['heatmaps'][0].sigmoid()
+        noisy = {name: field.clone() for name, field in maps.items()}
+        heat = noisy['heatmaps'][0].sigmoid()
         heat *= torch.as_tensor(noise.heat_gain(heat.shape, stride))
-        self._add_false_peaks(heat, spoilt, crowd, noise)
-        spoilt['heatmaps'] = heat[None].logit(eps=1e-4)
+        self._add_false_peaks(heat, noisy, crowd, noise)
+        noisy['heatmaps'] = heat[None].logit(eps=1e-4)
         vectors = ('key_centroids', 'person_centroids', 'limbs', 'mask_centroids')
         for stream, name in enumerate(vectors):
-            if name in spoilt:
-                spoilt[name] += torch.as_tensor(noise.vector_errors(spoilt[name].shape, stream))
-        if 'semantic' in spoilt:
-            shape = spoilt['semantic'].shape[2:]
-            spoilt['semantic'] += torch.as_tensor(
+            if name in noisy:
+                noisy[name] += torch.as_tensor(noise.vector_errors(noisy[name].shape, stream))
+        if 'semantic' in noisy:
+            shape = noisy['semantic'].shape[2:]
+            noisy['semantic'] += torch.as_tensor(
                 noise.boundary_shift(shape, self.codec.mask_stride))
-        return spoilt
+        return noisy
 
     def _add_false_peaks(self, heat: Tensor, maps: Maps, crowd: Crowd, noise: MapNoise) -> None:
         """False disks, whose vectors all lead to the same places."""
@@ -161,7 +162,7 @@ class SPRCodec:
             heatmaps=torch.as_tensor(encoded['heatmaps']),
             displacements=torch.as_tensor(encoded['displacements']))
 
-    def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
+    def perturb(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
         """Maps with the errors of :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`."""
         heat, vectors = maps['heatmaps'].numpy(), maps['displacements'].numpy().copy()
         heat = heat * noise.heat_gain(heat.shape, self.stride)
@@ -235,7 +236,7 @@ class AECodec:
         tags = perfect_tags(crowd, heat.shape, self.stride)
         return dict(heatmaps=torch.as_tensor(heat), tags=torch.as_tensor(tags))
 
-    def spoil(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
+    def perturb(self, maps: Maps, crowd: Crowd, noise: MapNoise) -> Maps:
         """Maps with the errors of :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`."""
         heat, tags = maps['heatmaps'].numpy(), maps['tags'].numpy().copy()
         heat = heat * noise.heat_gain(heat.shape, self.stride)
@@ -282,7 +283,7 @@ def _add_gaussian(heat: np.ndarray, place: np.ndarray, sigma: float, height: flo
     the peak's now."""
     y, x = np.mgrid[:heat.shape[0], :heat.shape[1]]
     squared = (x - place[0])**2 + (y - place[1])**2
-    peak = height * np.exp(-squared / (2 * sigma**2))
+    peak = height * gaussian(squared, sigma)
     where = (squared <= (3 * sigma)**2) & (peak > heat)
     heat[where] = peak[where]
     return where

@@ -66,8 +66,8 @@ def measure_codecs(dataset, codecs: Sequence, noise_px: float = 0.,
     Args:
         dataset: Data set of the plugin with an empty pipeline and annotated images only.
         codecs (sequence): Codecs of :mod:`kdc_mm.benchmarks.codec.bottomup_codecs`.
-        noise_px (float): Errors of the maps, see :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`;
-            0 for perfect maps.
+        noise_px (float): Errors of the maps, see
+            :class:`~kdc_mm.benchmarks.codec.map_noise.MapNoise`; 0 for perfect maps.
         after_image (callable): Called after each image, for a progress bar.
 
     Returns:
@@ -98,7 +98,7 @@ def _measure_image(codec, crowd: Crowd,
     encoded, encode_ms = timed(lambda: codec.encode(crowd))
     maps = codec.perfect_maps(crowd, encoded)
     if noise is not None:
-        maps = codec.spoil(maps, crowd, noise)
+        maps = codec.perturb(maps, crowd, noise)
     decoded, decode_ms = timed(lambda: codec.decode(maps))
     times = dict(encode_ms=encode_ms, decode_ms=decode_ms)
     if 'semantic' in maps:

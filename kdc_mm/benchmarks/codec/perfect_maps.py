@@ -8,9 +8,10 @@ from scipy import sparse
 from scipy.sparse.linalg import lsqr
 from torch import Tensor
 
-from kdc_mm.codecs.owner_maps import IGNORED, NOBODY, keypoint_owner_map
+from kdc_mm.codecs.owner_maps import IGNORED, is_person, keypoint_owner_map
 from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.pose_seg import PoseSeg
+from kdc_mm.codecs.sampling import sample_axis
 from kdc_mm.codecs.targets import build_pose_fields
 
 #: Logit of a certain cell.
@@ -47,7 +48,7 @@ def perfect_maps(codec: PoseSeg,
     """
     keypoint_owner, mask_owner = encoded['owner_maps']
     table = encoded['keypoint_table']
-    in_disk = torch.as_tensor((keypoint_owner != NOBODY) & (keypoint_owner != IGNORED))
+    in_disk = torch.as_tensor(is_person(keypoint_owner))
     # smoothing warms cells beside the disks too: vectors go on there, as a network's would
     around = keypoint_owner_map(table[..., :2], table[..., 2] > 0, codec.heatmap_size,
                                 codec.heatmap_stride, codec.radius + 3 * codec.heatmap_stride)
@@ -78,7 +79,7 @@ def _perfect_masks(owner: np.ndarray, frame: ImageFrame, input_size,
     def read(image: np.ndarray, interpolation: int) -> np.ndarray:
         return cv2.remap(image, image_x, image_y, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
-    person = (owner != NOBODY) & (owner != IGNORED)
+    person = is_person(owner)
     distance = _signed_distance(person) * np.float32(frame.scale[0])
     logits = _fit_logits(distance, read(distance, cv2.INTER_LINEAR), frame, stride)
 
@@ -122,13 +123,8 @@ def _fit_logits(distance: np.ndarray, sampled: np.ndarray, frame: ImageFrame,
     y, x = np.nonzero(np.abs(distance) < 4 * stride)
     target = np.clip(distance[y, x], -_CERTAIN, _CERTAIN)
 
-    def cells(position: np.ndarray, axis: int, count: int):
-        position = (position * frame.scale[axis] + frame.offset[axis]) / stride
-        position = np.clip(position, 0, count - 1)
-        cell = np.minimum(position.astype(np.int64), max(count - 2, 0))
-        return cell, position - cell
-
-    (u, right), (v, down) = cells(x, 0, width), cells(y, 1, height)
+    _, u, right = sample_axis(x * frame.scale[0] + frame.offset[0], stride, width)
+    _, v, down = sample_axis(y * frame.scale[1] + frame.offset[1], stride, height)
     corners = [(v + dv) * width + u + du for dv in (0, 1) for du in (0, 1)]
     shares = [b * a for b in (1 - down, down) for a in (1 - right, right)]
     pixels = np.tile(np.arange(len(x)), 4)

@@ -37,14 +37,15 @@ _BOXES_PER_SIDE = 3
 Replace = Callable[..., Any]
 
 
-class Patch(NamedTuple):
+class Replacement(NamedTuple):
     """``owner.name(*args)`` shall return ``replace(its output, *args)``."""
     owner: Any
     name: str
     replace: Replace
 
 
-def plant(model: nn.Module, crowds: Sequence[Crowd], device: str) -> Optional[List[Patch]]:
+def outputs_of_people(model: nn.Module, crowds: Sequence[Crowd],
+                      device: str) -> Optional[List[Replacement]]:
     """What to replace so that the network shows these people.
 
     Args:
@@ -54,22 +55,23 @@ def plant(model: nn.Module, crowds: Sequence[Crowd], device: str) -> Optional[Li
         device (str): Where the model is.
 
     Returns:
-        list[Patch] | None: For :func:`planted`; ``None`` for a kind of head that is not known here.
+        list[Replacement] | None: For :func:`replaced_outputs`; ``None`` for a kind of head that is
+        not known here.
     """
     head = getattr(model, 'head', getattr(model, 'roi_head', None))
     for kind, replacements in _REPLACEMENTS.items():
         if isinstance(head, kind):
-            return [Patch(owner, name, replace)
+            return [Replacement(owner, name, replace)
                     for owner, name, replace in replacements(model, head, crowds, device)]
     return None
 
 
 @contextmanager
-def planted(patches: Optional[Sequence[Patch]]) -> Iterator[None]:
+def replaced_outputs(replacements: Optional[Sequence[Replacement]]) -> Iterator[None]:
     """Put the replacements in place, and take them away again."""
     with ExitStack() as stack:
-        for owner, name, replace in patches or ():
-            stack.enter_context(patched(owner, name, _after(replace)))
+        for owner, name, replace in replacements or ():
+            stack.enter_context(replaced_method(owner, name, _after(replace)))
         yield
 
 
@@ -78,7 +80,7 @@ def _after(replace: Replace) -> Callable[[Callable], Callable]:
 
 
 @contextmanager
-def patched(owner: Any, name: str, make: Callable[[Callable], Callable]) -> Iterator[None]:
+def replaced_method(owner: Any, name: str, make: Callable[[Callable], Callable]) -> Iterator[None]:
     """Put ``make(method)`` in the place of an object's method."""
     before = vars(owner).get(name)
     setattr(owner, name, make(getattr(owner, name)))

@@ -7,7 +7,8 @@ pass without flip test. Reading and resizing the image are left out: they are th
 - *decode* is all the rest: peaks, grouping, suppression, clustering and pasting of masks.
 
 Two-stage networks alternate between the two; the rule holds for them as well. With the people of
-:mod:`kdc_mm.benchmarks.network.known_people` both are those of an image with a known number of persons.
+:mod:`kdc_mm.benchmarks.network.known_people` both are those of an image with a known number of
+persons.
 """
 import copy
 import logging
@@ -29,7 +30,14 @@ from torch import Tensor, nn
 from kdc_mm.benchmarks.codec.bottomup_codecs import Crowd
 from kdc_mm.benchmarks.codec.random_crowds import IMAGE_SIZE, frame_in_input, make_crowd
 
-from .known_people import COCO_NAMES, Patch, patched, plant, planted, with_keypoints
+from .known_people import (
+    COCO_NAMES,
+    Replacement,
+    outputs_of_people,
+    replaced_method,
+    replaced_outputs,
+    with_keypoints,
+)
 from .named_configs import ConfigError, build_model, scope_of
 
 #: Persons in the image, where nothing else is said.
@@ -103,10 +111,11 @@ class Contestant:
             flip_indices=list(self.metainfo['flip_indices']))
         return [PoseDataSample(metainfo=info) for _ in range(self.batch)]
 
-    def people(self, persons: int) -> Optional[List[Patch]]:
-        """What shows so many persons to the decoder of each image, see :func:`.plant.plant`."""
+    def people(self, persons: int) -> Optional[List[Replacement]]:
+        """What shows so many persons to the decoder of each image, see
+        :func:`.known_people.outputs_of_people`."""
         crowds = [self._crowd(persons, seed) for seed in range(self.batch)]
-        return plant(self.model, crowds, self.device)
+        return outputs_of_people(self.model, crowds, self.device)
 
     def _crowd(self, persons: int, seed: int) -> Crowd:
         if self.is_detector:
@@ -119,14 +128,14 @@ class Contestant:
         return crowd if tuple(names) == COCO_NAMES else with_keypoints(crowd, names)
 
     @torch.no_grad()
-    def run(self, people: Optional[Sequence[Patch]], amp: bool = False) -> Tuple[Times, List]:
+    def run(self, people: Optional[Sequence[Replacement]], amp: bool = False) -> Tuple[Times, List]:
         """One pass: its times and the data samples with their predictions."""
         samples = self.samples()
         autocast = nullcontext()
         if amp:
             kind = torch.device(self.device).type
             autocast = torch.autocast(kind, torch.float16 if kind == 'cuda' else torch.bfloat16)
-        with planted(people), ForwardClock(self.model, self.device) as clock, autocast:
+        with replaced_outputs(people), ForwardClock(self.model, self.device) as clock, autocast:
             start = clock.now()
             found = self.model(self.inputs, samples, mode='predict')
             total = clock.now() - start
@@ -148,14 +157,14 @@ class Contestant:
         level = logger.level
         logger.setLevel(logging.ERROR)  # it warns of each kind of operation that costs nothing
         try:
-            with patched(self.model, 'forward', _tensors_only(samples)):
+            with replaced_method(self.model, 'forward', _tensors_only(samples)):
                 info = get_model_complexity_info(
                     self.model, inputs=(inputs, ), show_table=False, show_arch=False)
         finally:
             logger.setLevel(level)
         return info['flops'] / 1e9
 
-    def peak_memory_mb(self, people: Optional[Sequence[Patch]], amp: bool = False) -> float:
+    def peak_memory_mb(self, people: Optional[Sequence[Replacement]], amp: bool = False) -> float:
         """Most memory of PyTorch that weights, input and one pass hold at a time, in 10⁶ bytes."""
         own = sum(tensor.nbytes for tensor in
                   (*self.model.parameters(), *self.model.buffers(), self.inputs))
@@ -182,7 +191,7 @@ class ForwardClock:
     def __enter__(self) -> 'ForwardClock':
         self._stack = ExitStack()
         for module in self._modules:
-            self._stack.enter_context(patched(module, 'forward', self._timed))
+            self._stack.enter_context(replaced_method(module, 'forward', self._timed))
         return self
 
     def __exit__(self, *error) -> None:
@@ -237,7 +246,7 @@ def measure_speed(contestants: Sequence[Contestant],
     jobs = list(zip(contestants, people))
     all_times = take_turns(jobs, rounds, amp, after_run)
     results = []
-    for (contestant, patches), times in zip(jobs, all_times):
+    for (contestant, shown), times in zip(jobs, all_times):
         forward, total = np.array(times).T
         results.append(dict(
             config=contestant.name,
@@ -247,7 +256,7 @@ def measure_speed(contestants: Sequence[Contestant],
             decode_ms=float(np.median(total - forward)),
             total_ms=float(np.median(total)),
             fps=float(1e3 * contestant.batch / np.median(total)),
-            peak_mem_mb=contestant.peak_memory_mb(patches, amp)))
+            peak_mem_mb=contestant.peak_memory_mb(shown, amp)))
     return results
 
 
@@ -271,9 +280,9 @@ def warm_up(contestants: Sequence[Contestant], people: Sequence, amp: bool) -> N
     Raises:
         ConfigError: A network cannot run as it is asked to.
     """
-    for contestant, patches in zip(contestants, people):
+    for contestant, shown in zip(contestants, people):
         try:
-            contestant.run(patches, amp)
+            contestant.run(shown, amp)
         except Exception as error:  # networks of others fail in any way
             width, height = contestant.input_size
             raise ConfigError(

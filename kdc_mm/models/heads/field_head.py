@@ -4,7 +4,6 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.structures import InstanceData, PixelData
 from mmpose.models.heads.base_head import BaseHead
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ...codecs.people import ImageFrame, People
 from ...codecs.pose_seg import PoseSeg
+from ...codecs.sampling import resize_map
 
 Fields = Dict[str, Tensor]
 
@@ -201,14 +201,6 @@ class FieldHead(BaseHead):
                 drawn[name] = field.sigmoid() if name in ('heatmaps', 'semantic') else field
         batch = len(next(iter(drawn.values())))
         return [PixelData(**{k: v[i].detach() for k, v in drawn.items()}) for i in range(batch)]
-
-
-def resize_map(maps: Tensor, size) -> Tensor:
-    """Bilinear resize to (h, w) that keeps the corner cells in place."""
-    size = tuple(size)
-    if tuple(maps.shape[2:]) == size:
-        return maps
-    return F.interpolate(maps, size=size, mode='bilinear', align_corners=True)
 
 
 def conv_stack(in_channels: int, channels: int, num_convs: int, norm_cfg: dict) -> nn.Sequential:

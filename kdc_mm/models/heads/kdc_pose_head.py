@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from ...codecs.owner_maps import IGNORED, keypoint_owner_maps
 from ...codecs.pose_seg import PoseSeg
+from ...codecs.sampling import resize_map
 from ...codecs.targets import build_disk_cells
-from .field_head import FieldHead, Fields, conv_stack, resize_map, split_unit, vector_loss
+from .field_head import FieldHead, Fields, conv_stack, split_unit, vector_loss
 
 #: Share of cells that a fresh network takes for a keypoint: below the codec's threshold.
 _PRIOR_LOGIT = -3.

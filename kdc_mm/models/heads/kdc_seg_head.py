@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from ...codecs.owner_maps import IGNORED, is_person
 from ...codecs.pose_seg import PoseSeg
-from ...codecs.targets import build_mask_fields, cell_positions, upsample_to_input
+from ...codecs.sampling import resize_map, upsample_to_input
+from ...codecs.targets import build_mask_fields, cell_positions
 from ..losses.instance_losses import instance_means
 from ..losses.normalise import mean_count
-from .field_head import FieldHead, Fields, conv_stack, resize_map, split_unit, vector_loss
+from .field_head import FieldHead, Fields, conv_stack, split_unit, vector_loss
 
 CENTROID_KINDS = ('static', 'dynamic')
 

@@ -1,10 +1,10 @@
 """Losses of SegNet's embedding (paper, 3.3). P person pixels of one image, n instances."""
-import math
-
 import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
+
+from ...codecs.gaussians import gaussian, largest_deviation, squared_deviation
 
 
 def instance_means(values: Tensor, owner: Tensor, num_instances: int) -> Tensor:
@@ -21,12 +21,6 @@ def instance_means(values: Tensor, owner: Tensor, num_instances: int) -> Tensor:
     total = values.new_zeros(num_instances, values.shape[1]).index_add(0, owner, values)
     count = torch.bincount(owner, minlength=num_instances)
     return total / count[:, None]
-
-
-def squared_deviation(embeddings: Tensor, centroids: Tensor, sigmas: Tensor) -> Tensor:
-    """|e_i − C_j|² / 2σ_j², the negative exponent of φ_j(e_i) in eqs. 6 and 7: (n, P)."""
-    squared = (embeddings[None] - centroids[:, None]).square().sum(-1)
-    return squared / (2 * sigmas[:, None].square())
 
 
 @MODELS.register_module()
@@ -83,13 +77,13 @@ class InstanceGaussianLoss(nn.Module):
         Returns:
             Tensor: scalar; 0 without instances.
         """
-        deviation = squared_deviation(embeddings, centroids, sigmas)
+        squared = (embeddings[None] - centroids[:, None]).square().sum(-1)  # (n, P)
+        phi = gaussian(squared, sigmas[:, None])
+        margin = largest_deviation(0.5) - squared_deviation(squared, sigmas[:, None])
         instance = torch.arange(len(centroids), device=owner.device)
-        mask = (owner == instance[:, None]).to(deviation.dtype)
-        phi = torch.exp(-deviation)
+        mask = (owner == instance[:, None]).to(phi.dtype)
         dice = 1 - 2 * (phi * mask).sum(1) / (phi + mask).sum(1)
-        entropy = F.binary_cross_entropy_with_logits(
-            math.log(2) - deviation, mask, reduction='none')
+        entropy = F.binary_cross_entropy_with_logits(margin, mask, reduction='none')
         own, foreign = mask.sum(1), (1 - mask).sum(1)
         entropy = ((entropy * mask).sum(1) / own +
                    (entropy * (1 - mask)).sum(1) / foreign.clamp(min=1)) / 2

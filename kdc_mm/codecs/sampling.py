@@ -1,0 +1,80 @@
+"""Between the cells of a map, bilinearly; cell (u, v) lies on input pixel (s·u, s·v)."""
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class AxisSamples(NamedTuple):
+    """Positions along one axis of a map: ``pixel`` in input pixels, ``cell`` the map cell before
+    each and ``weight`` of the cell after it, all of one shape."""
+    pixel: np.ndarray
+    cell: np.ndarray
+    weight: np.ndarray
+
+
+def sample_axis(pixel: np.ndarray, stride: int, num_cells: int) -> AxisSamples:
+    """Where positions lie between the cells of one axis; those beyond it read its border.
+
+    Args:
+        pixel (np.ndarray): Positions of any shape, input pixels.
+        stride (int): Stride of the map.
+        num_cells (int): Cells along the axis.
+    """
+    position = np.clip(pixel / stride, 0, num_cells - 1)
+    cell = np.minimum(position.astype(np.int64), max(num_cells - 2, 0))
+    return AxisSamples(pixel, cell, (position - cell).astype(np.float32))
+
+
+def bilinear(field, rows, columns):
+    """Values of a map between its cells, of the samples' shape.
+
+    Args:
+        field (np.ndarray): (h, w).
+        rows (AxisSamples): y of the samples.
+        columns (AxisSamples): x of the samples.
+    """
+    below = np.minimum(rows.cell + 1, field.shape[0] - 1)
+    right = np.minimum(columns.cell + 1, field.shape[1] - 1)
+    upper = (field[rows.cell, columns.cell] * (1 - columns.weight) +
+             field[rows.cell, right] * columns.weight)
+    lower = field[below, columns.cell] * (1 - columns.weight) + field[below, right] * columns.weight
+    return upper * (1 - rows.weight) + lower * rows.weight
+
+
+#: :func:`bilinear` for compiled kernels, one sample at a time.
+bilinear_njit = numba.njit(cache=True)(bilinear)
+
+
+def resize_map(maps: Tensor, size) -> Tensor:
+    """Bilinear resize to (h, w) that keeps the corner cells in place."""
+    size = tuple(size)
+    if tuple(maps.shape[2:]) == size:
+        return maps
+    return F.interpolate(maps, size=size, mode='bilinear', align_corners=True)
+
+
+def upsample_to_input(maps: Tensor, stride: int, input_size) -> Tensor:
+    """Bilinear up-sampling that keeps cell (u, v) on input pixel (s·u, s·v).
+
+    Pixels beyond the last cell repeat its value; there are none at sizes s·n + 1.
+
+    Args:
+        maps (Tensor): (B, C, h, w).
+        stride (int): Stride s of the maps.
+        input_size (tuple[int, int]): Input size [W, H].
+
+    Returns:
+        Tensor: (B, C, H, W).
+    """
+    width, height = input_size
+    covered = ((maps.shape[2] - 1) * stride + 1, (maps.shape[3] - 1) * stride + 1)
+    maps = resize_map(maps, covered)
+    right, bottom = width - covered[1], height - covered[0]
+    if right < 0 or bottom < 0:
+        return maps[:, :, :height, :width]
+    if right or bottom:
+        maps = F.pad(maps, (0, right, 0, bottom), mode='replicate')
+    return maps

@@ -1,0 +1,257 @@
+"""What the paper does not have: each correction does what it says, and can be off."""
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
+from kdc_mm.codecs import PoseSeg
+from kdc_mm.codecs.cluster import Centroids, MaskMaps
+from kdc_mm.codecs.group import assemble_poses, grouping_tolerance
+from kdc_mm.codecs.merge import Keypoints
+from kdc_mm.codecs.people import Poses
+from kdc_mm.codecs.refine import (
+    Refinement,
+    absorb_fragments,
+    join_fragments,
+    suppress_duplicates,
+    suppress_spurious_persons,
+)
+
+from .people import STANDING, body_masks, decode_perfect, standing, whole_input
+
+SIZE = 193
+ALL_OFF = dict(duplicate_support=None, join_fragments=False, opposed_limits=None,
+               spurious_threshold=None, absorb_fragments=False, second_choice=None,
+               unposed_area=None)
+
+
+def build(**refine):
+    return PoseSeg((SIZE, SIZE), radius=16, refine=refine)
+
+
+def test_every_correction_can_be_off_and_people_are_still_decoded():
+    assert set(ALL_OFF) == set(Refinement._fields)
+    scene = standing((50, 90, 150), (140, 100, 150))
+    people = decode_perfect(build(**ALL_OFF), scene, body_masks(scene, SIZE), whole_input(SIZE))
+    assert people.poses.detected.all() and len(people.masks.rles) == 2
+    order = people.poses.keypoints[:, 0, 0].argsort()
+    np.testing.assert_allclose(people.poses.keypoints[order], scene.keypoints, atol=1e-2)
+
+
+def test_a_correction_that_does_not_exist_is_refused():
+    with pytest.raises(TypeError, match='ghosts'):
+        build(ghosts=0.2)
+
+
+@pytest.mark.parametrize('threshold', [0, 1, 1.5])
+def test_a_likeness_out_of_range_is_refused(threshold):
+    with pytest.raises(ValueError, match=r'spurious_threshold must lie in \(0, 1\)'):
+        build(spurious_threshold=threshold)
+
+
+# Duplicates of a keypoint
+
+
+def reference_duplicates(found, radius, support):
+    """From the best supported on, who stays takes those of its kind with less than a share of its
+    support that lie near it, and whose person centroids do."""
+    staying = list(range(len(found.channel)))
+    for i in sorted(staying, key=lambda i: -found.support[i]):
+        if i not in staying:
+            continue
+        length = np.linalg.norm(found.position[i] - found.centroid[i])
+        staying = [
+            j for j in staying
+            if found.channel[i] != found.channel[j]
+            or found.support[j] >= support * found.support[i]
+            or np.linalg.norm(found.position[i] - found.position[j]) >= radius
+            or np.linalg.norm(found.centroid[i] - found.centroid[j]) >= max(
+                radius / 2, 0.3 * length)
+        ]
+    return staying
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_duplicates_are_weak_keypoints_by_strong_ones_of_the_same_person(seed):
+    rng = np.random.default_rng(seed)
+    found = Keypoints(
+        np.sort(rng.integers(0, 3, 60)), *rng.uniform(0.1, 1, (2, 60)),
+        rng.uniform(0, 50, (60, 2)), rng.uniform(0, 20, (60, 2)), np.zeros((60, 2, 2)))
+    staying = reference_duplicates(found, 20., 0.5)
+    assert 10 < len(staying) < 55
+    for part, kept in zip(found, suppress_duplicates(found, 20., 0.5)):
+        np.testing.assert_array_equal(kept, part[staying])
+
+
+def test_a_keypoint_broken_in_two_is_two_keypoints_only_where_duplicates_stay():
+    """Two cells of the nose's disk vote 9 px to the right."""
+    def keypoints(codec):
+        maps = perfect_maps(codec, codec.encode(*standing((90, 100, 150))))
+        row, column = maps['heatmaps'][0, 0].gt(0).nonzero().float().mean(0).int().tolist()
+        maps['key_centroids'][0, 0, row, column + 1:column + 3] += 9
+        return codec.merge(codec.vote(maps))
+
+    assert np.count_nonzero(keypoints(build(duplicate_support=None)).channel == 0) == 2
+    assert np.count_nonzero(keypoints(build()).channel == 0) == 1
+
+
+# Fragments of a pose
+
+
+def test_a_pose_that_hidden_hips_cut_stays_one_only_where_fragments_are_joined():
+    scene = standing((90, 100, 150))
+    scene.labelled[0, [11, 12]] = False
+    whole = decode_perfect(build(), scene).poses
+    assert len(whole.scores) == 1
+    np.testing.assert_array_equal(whole.detected, scene.labelled)
+    cut = decode_perfect(build(join_fragments=False), scene).poses
+    assert len(cut.scores) == 3, 'the upper body and two lower legs'
+    np.testing.assert_array_equal(cut.detected.sum(0), scene.labelled[0])
+
+
+def test_fragments_whose_limbs_lead_elsewhere_are_joined_only_where_that_does_not_count():
+    """A nose and a left eye at one person centroid, whose limbs lead 100 px away from each other.
+    """
+    graph = build().graph
+    position = np.array([(50, 50), (60, 45)], np.float32)
+    found = Keypoints(np.array([0, 1]), *np.ones((2, 2), np.float32), position,
+                      np.full((2, 2), 80, np.float32),
+                      np.repeat(position[:, None] + 100, graph.outgoing.shape[1], axis=1))
+    apart, tolerance = np.arange(2), grouping_tolerance()
+    assert join_fragments(found, apart, graph, tolerance, 2.).tolist() == [0, 1]
+    joined = join_fragments(found, apart, graph, tolerance, None)
+    assert joined[0] == joined[1] and apart.tolist() == [0, 1]
+    assert assemble_poses(found, joined, graph).detected.sum() == 2
+
+
+# Spurious persons
+
+
+def reference_persons(poses, threshold):
+    """From the strongest on: how near a person's keypoints lie to those of persons who stay and are
+    1.5 times as sure of them, in tenths of the stronger one's size."""
+    staying = []
+    for q in range(len(poses.scores)):
+        kinds = np.flatnonzero(poses.detected[q])
+        alike = []
+        for k in kinds:
+            nearness = [0]
+            for p in staying:
+                points = poses.keypoints[p][poses.detected[p]]
+                width = 0.1 * max(1, np.ptp(points[:, 0]), np.ptp(points[:, 1]))
+                if poses.detected[p, k] and poses.scores[p, k] >= 1.5 * poses.scores[q, k]:
+                    gap = np.linalg.norm(poses.keypoints[p, k] - poses.keypoints[q, k])
+                    nearness.append(np.exp(-gap**2 / (2 * width**2)))
+            alike.append(max(nearness))
+        if np.mean(alike) <= threshold:
+            staying.append(q)
+    return staying
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_spurious_persons_lie_at_much_surer_keypoints_of_others(seed):
+    rng = np.random.default_rng(seed)
+    base = rng.uniform(0, 200, (3, 17, 2))
+    keypoints = base[rng.integers(0, 3, 12)] + rng.normal(0, 12, (12, 17, 2))
+    scores = rng.uniform(0.1, 1, (12, 1)) * rng.uniform(0.8, 1, (12, 17))
+    detected = rng.random((12, 17)) < 0.7
+    detected[:, 0] = True
+    poses = Poses(keypoints.astype(np.float32), (scores * detected).astype(np.float32), detected)
+    poses = Poses(*(part[np.argsort(-poses.scores.sum(1))] for part in poses))
+    staying = reference_persons(poses, 0.2)
+    assert 0 < len(staying) < 12
+    np.testing.assert_array_equal(suppress_spurious_persons(poses, 0.2).keypoints,
+                                  poses.keypoints[staying])
+
+
+def test_a_spurious_person_stays_where_nothing_is_dropped():
+    keypoints = np.stack([STANDING * 150 + 100, STANDING * 150 + 103]).astype(np.float32)
+    scores = np.repeat(np.array([[0.9], [0.3]], np.float32), 17, axis=1)
+    poses = Poses(keypoints, scores, scores > 0)
+    person, channel = np.nonzero(poses.detected)
+    order = np.argsort(channel, kind='stable')
+    person, channel = person[order], channel[order]
+    position = poses.keypoints[person, channel]
+    found = Keypoints(channel, *np.repeat(poses.scores[None, person, channel], 2, 0), position,
+                      position, np.zeros((len(person), 4, 2), np.float32))
+    assert len(build().refine(found, person).scores) == 1
+    assert len(build(spurious_threshold=None).refine(found, person).scores) == 2
+
+
+# Fragments of a person by its mask
+
+
+def two_poses(scores, detected):
+    """Two persons of four keypoints: ``scores`` of those that are ``detected`` in each."""
+    detected = np.array(detected, bool)
+    scores = np.array(scores, np.float32)[:, None] * detected
+    keypoints = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+    return Poses(keypoints, scores.astype(np.float32), detected)
+
+
+NEAR, FAR = np.array([[50, 50], [53, 54]], np.float32), np.array([[50, 50], [90, 50]], np.float32)
+SIGMAS = np.full(2, 5, np.float32)  # φ exceeds 0.5 within 5.9 px
+
+
+def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_shares():
+    poses = two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]])
+    joined, centroids = absorb_fragments(poses, Centroids(NEAR, SIGMAS), 0.5, 0.7)
+    assert centroids.position.tolist() == [[50, 50]] and centroids.sigma.tolist() == [5]
+    assert joined.detected.all()
+    assert joined.keypoints[0].tolist() == poses.keypoints[[0, 0, 1, 0], [0, 1, 2, 3]].tolist()
+    np.testing.assert_allclose(joined.scores, [[0.9, 0.9, 0.8, 0.9]])
+
+
+@pytest.mark.parametrize('poses, centroids', [
+    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]]), FAR),
+    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [1, 1, 1, 0]]), NEAR),
+], ids=['whose mask is elsewhere', 'who is about as sure'])
+def test_a_person_stays_one(poses, centroids):
+    kept, kept_centroids = absorb_fragments(poses, Centroids(centroids, SIGMAS), 0.5, 0.7)
+    for one, other in zip(kept, poses):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(kept_centroids.position, centroids)
+
+
+def test_fragments_stay_apart_in_masks_only_where_they_are_not_absorbed():
+    """Legs cut off by hidden hips, with one mask."""
+    scene = standing((90, 100, 150))
+    scene.labelled[0, [11, 12]] = False
+    owner = body_masks(scene, SIZE)
+    apart = build(join_fragments=False, absorb_fragments=False)
+    absorbing = build(join_fragments=False)
+    assert len(decode_perfect(apart, scene, owner, whole_input(SIZE)).scores) == 3
+    poses = decode_perfect(absorbing, scene, owner, whole_input(SIZE)).poses
+    assert len(poses.scores) == 1
+    np.testing.assert_array_equal(poses.detected, scene.labelled)
+
+
+# Persons by their masks
+
+
+def test_who_stands_behind_another_person_has_a_mask_only_with_second_choices():
+    """The pixels left of x = 96 lead to (40, 90), all others to (150, 90); both persons' keypoints
+    lie on the right but for five of the second one."""
+    v, u = np.mgrid[:97, :97] * 2
+    offset = np.stack([np.where(u < 96, 40, 150) - u, 90 - v]).astype(np.float32)
+    maps = MaskMaps(np.full((97, 97), 5, np.float32), offset,
+                    np.full((97, 97), np.log(10), np.float32), 2)
+    keypoints = np.full((2, 17, 2), 150, np.float32)
+    keypoints[1, :5] = 40
+    poses = Poses(keypoints, np.full((2, 17), 0.9, np.float32), np.ones((2, 17), bool))
+
+    def areas(**refine):
+        people = build(unposed_area=None, **refine).cluster(poses, maps, whole_input(SIZE))
+        return sorted(coco_mask.area(rle) for rle in people.masks.rles)
+
+    assert min(areas()) > 0.4 * SIZE**2
+    assert areas(second_choice=None) == [0, max(areas())]
+
+
+def test_a_person_without_keypoints_is_found_only_where_masks_count_alone():
+    scene = standing((50, 90, 150), (140, 100, 150))
+    scene.labelled[1] = False
+    owner = body_masks(scene, SIZE)
+    assert len(decode_perfect(build(), scene, owner, whole_input(SIZE)).scores) == 2
+    known = decode_perfect(build(unposed_area=None), scene, owner, whole_input(SIZE))
+    assert len(known.scores) == len(known.masks.rles) == len(known.mask_scores) == 1
