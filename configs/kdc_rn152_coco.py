@@ -54,11 +54,7 @@ train_pipeline = [
 val_pipeline = [
     dict(type='LoadImage', imdecode_backend='pillow'),
     dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
-    dict(
-        type='PackPoseInputs',
-        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
-                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
-                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
+    _base_.pack_test_inputs,
 ]
 
 train_dataloader = dict(

@@ -36,3 +36,11 @@ backend_args = dict(backend='local')
 train_cfg = dict(by_epoch=True)
 val_cfg = dict()
 test_cfg = dict()
+
+# The last step of test pipelines. PackPoseInputs' own list of keys hands on `category_id`, which is
+# of an image's persons and which the metric would take for the image's
+pack_test_inputs = dict(
+    type='PackPoseInputs',
+    meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape', 'input_size',
+               'input_center', 'input_scale', 'flip', 'flip_direction', 'flip_indices',
+               'raw_ann_info'))

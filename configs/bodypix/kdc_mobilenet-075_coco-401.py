@@ -3,9 +3,6 @@
 _base_ = ['../kdc_rn152_coco.py']
 
 codec = dict(
-    type='PoseSeg',
-    input_size=(401, 401),
-    metainfo='configs/_base_/datasets/coco.py',
     limbs=[  # PersonLab's kinematic tree
         ('nose', 'left_eye'), ('left_eye', 'left_ear'),
         ('nose', 'right_eye'), ('right_eye', 'right_ear'),
@@ -15,8 +12,7 @@ codec = dict(
         ('right_elbow', 'right_wrist'), ('right_shoulder', 'right_hip'),
         ('right_hip', 'right_knee'), ('right_knee', 'right_ankle')],
     heatmap_stride=16,
-    mask_stride=16,
-    radius=32)
+    mask_stride=16)
 
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
@@ -36,7 +32,7 @@ train_pipeline = [
     dict(type='LoadImage'),
     dict(
         type='BottomupRandomAffine',
-        input_size=codec['input_size'],
+        input_size=_base_.codec.input_size,
         scale_type='long',
         scale_factor=(0.6, 1.4),
         rotate_factor=30,
@@ -50,14 +46,10 @@ val_pipeline = [
     dict(type='LoadImage'),
     dict(
         type='BottomupResize',
-        input_size=codec['input_size'],
+        input_size=_base_.codec.input_size,
         size_factor=1,
         pad_val=(127, 127, 127)),
-    dict(
-        type='PackPoseInputs',
-        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
-                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
-                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
+    _base_.pack_test_inputs,
 ]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

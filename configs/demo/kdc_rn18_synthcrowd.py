@@ -1,14 +1,15 @@
 # Small and from random weights: what `make demo` trains on two CPU cores.
 _base_ = ['../kdc_rn152_coco.py']
 
-train_cfg = dict(_delete_=True, by_epoch=False, max_iters=1500, val_interval=300)
+iterations = 1500
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=300)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=5.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=1500, T_max=1450,
-         eta_min_ratio=0.01),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=iterations,
+         T_max=iterations - 50, eta_min_ratio=0.01),
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
@@ -54,11 +55,7 @@ train_pipeline = [
 val_pipeline = [
     dict(type='LoadImage', imdecode_backend='pillow'),
     dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
-    dict(
-        type='PackPoseInputs',
-        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
-                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
-                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
+    _base_.pack_test_inputs,
 ]
 
 train_dataloader = dict(

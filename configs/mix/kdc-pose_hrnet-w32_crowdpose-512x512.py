@@ -39,4 +39,4 @@ test_dataloader = val_dataloader
 val_evaluator = dict(score_mode='bbox')
 test_evaluator = val_evaluator
 
-codec = dict(codec, _delete_=True)  # instead of DEKR's, not merged into it
+codec = dict(codec, _delete_=True)  # else mmengine would merge it into DEKR's
