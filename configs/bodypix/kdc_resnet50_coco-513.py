@@ -9,10 +9,33 @@ model = dict(
     backbone=dict(architecture='resnet_v1_50'),
     head=dict(in_channels=2048, decoder=codec))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].input_size = codec['input_size']
-val_pipeline = _base_.val_pipeline
-val_pipeline[1].input_size = codec['input_size']
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(
+        type='BottomupRandomAffine',
+        input_size=codec['input_size'],
+        scale_type='long',
+        scale_factor=(0.6, 1.4),
+        rotate_factor=30,
+        shift_factor=0.15,
+        pad_val=127),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='BottomupGetPersonMasks'),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(
+        type='BottomupResize',
+        input_size=codec['input_size'],
+        size_factor=1,
+        pad_val=(127, 127, 127)),
+    dict(
+        type='PackPoseInputs',
+        meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape',
+                   'input_size', 'input_center', 'input_scale', 'flip', 'flip_direction',
+                   'flip_indices', 'raw_ann_info', 'skeleton_links')),
+]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

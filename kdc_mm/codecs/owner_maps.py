@@ -4,6 +4,7 @@ from typing import Optional, Sequence, Tuple, TypeVar
 import numba
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NOBODY = 0
@@ -58,8 +59,9 @@ def keypoint_owner_maps(keypoint_tables: Sequence[Tensor], map_size: Tuple[int, 
         map_size (tuple[int, int]): Map size [w, h].
         stride (int): Stride of the maps.
         radius (float): Disk radius R in input pixels.
-        ignored (Tensor, optional): (B, H, W) bool at input resolution: cells there that no disk
-            covers are ignored.
+        ignored (Tensor, optional): (B, H, W) bool at input resolution, people whose keypoints are
+            not known. Cells within R of them that no disk covers are ignored: so far their disks
+            would reach.
 
     Returns:
         Tensor: (B, K, h, w) uint8.
@@ -72,8 +74,16 @@ def keypoint_owner_maps(keypoint_tables: Sequence[Tensor], map_size: Tuple[int, 
     else:
         owner = _scatter_disks(keypoint_tables, map_size, stride, radius)
     if ignored is not None:
-        owner[(owner == NOBODY) & ignored[:, None, ::stride, ::stride]] = IGNORED
+        near = _dilate(ignored[:, None, ::stride, ::stride], radius / stride)
+        owner[(owner == NOBODY) & near] = IGNORED
     return owner
+
+
+def _dilate(mask: Tensor, radius: float) -> Tensor:
+    """Cells within ``radius`` cells of a mask (B, 1, h, w) bool: the same shape."""
+    reach = torch.arange(-int(radius), int(radius) + 1, device=mask.device)
+    disk = (reach[:, None]**2 + reach**2 <= radius**2).float()[None, None]
+    return F.conv2d(mask.float(), disk, padding=int(radius)) > 0.5
 
 
 @numba.njit(cache=True)
