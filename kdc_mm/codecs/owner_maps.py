@@ -51,8 +51,8 @@ def keypoint_owner_maps(keypoint_tables: Sequence[Tensor], map_size: Tuple[int, 
         stride (int): Cell (u, v) lies on input pixel (stride·u, stride·v).
         radius (float): Disk radius R in input pixels.
         ignored (Tensor, optional): (B, H, W) bool at input resolution, people whose keypoints are
-            not known. Cells within R of them that no disk covers are ignored: so far their disks
-            would reach.
+            not known, read at the cells. Cells within R of them that no disk covers are ignored:
+            so far their disks could reach.
 
     Returns:
         Tensor: (B, K, h, w) uint8, 0 outside all disks, j + 1 in the disk of person j, 255 where

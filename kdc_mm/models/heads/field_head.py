@@ -25,7 +25,8 @@ class FieldHead(BaseHead):
     :class:`~kdc_mm.datasets.transforms.BottomupGetPersonMasks` leaves it for ``PackPoseInputs``:
 
     - ``gt_instance_labels.keypoint_table`` (N, K, 3) float32: x, y in input pixels, labelled
-    - ``gt_fields.heatmap_ignore`` (1, H, W) bool: what takes no part in the heatmap loss
+    - ``gt_fields.heatmap_ignore`` (1, H, W) bool: people whose keypoints are not known; cells
+      within R of them take no part in the heatmap loss
     - ``gt_fields.mask_owner`` (1, H, W) uint8: whose mask each pixel is; absent without masks
 
     A checkpoint remembers :attr:`output_settings`. Predicting under other ones is refused until
