@@ -6,6 +6,7 @@ from mmengine.dataset import Compose
 from mmengine.structures import PixelData
 from mmpose.registry import MODELS
 from pycocotools import mask as coco_mask
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
@@ -161,6 +162,70 @@ def test_an_image_without_masks_does_not_dilute_the_mask_losses_of_the_others():
     alone_losses = fixed(head, alone).loss(None, both[:1])
     for name, value in alone_losses.items():
         assert mixed_losses[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+
+def mask_owners(*numbers):
+    """Owner maps with so many persons, squares that lie side by side."""
+    owners = np.zeros((len(numbers), SIZE, SIZE), np.uint8)
+    for owner, number in zip(owners, numbers):
+        for j in range(number):
+            owner[20 + j:50, 15 * j:15 * j + 12] = j + 1
+        owner[owner == 2] = 9  # numbers that no pixel has do not matter
+        owner[:10] = 255
+    return owners
+
+
+def pack_masks(*owners):
+    return samples_of(*(pack(codec_config(), two_people(), owner) for owner in owners))
+
+
+def test_the_instance_loss_of_a_batch_is_the_mean_over_its_images_with_persons():
+    head = build('KDCSegHead')
+    owners = mask_owners(1, 0, 3, 5)
+    fields = random_fields(head, batch=4)
+    samples = pack_masks(*owners)
+    found = fixed(head, fields).loss(None, samples)['loss_instance']
+    found.backward()
+    gradient = fields['mask_centroids'].grad
+    alone = []
+    for i in (0, 2, 3):
+        fields_of_image = {
+            name: field.detach()[i:i + 1].requires_grad_() for name, field in fields.items()
+        }
+        loss = fixed(head, fields_of_image).loss(None, samples[i:i + 1])['loss_instance']
+        loss.backward()
+        alone.append(loss.item())
+        torch.testing.assert_close(
+            gradient[i] * 3, fields_of_image['mask_centroids'].grad[0], atol=1e-7, rtol=1e-4)
+    assert found.item() == pytest.approx(np.mean(alone), rel=1e-6)
+    assert not gradient[1].any()
+
+
+class SynchronisingCalls(TorchDispatchMode):
+    """Counts the operations that wait for a GPU, as their result's size or value is read."""
+
+    NAMES = ('_local_scalar_dense', 'nonzero', 'bincount', 'unique', 'repeat_interleave')
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        by_mask = func.overloadpacket is torch.ops.aten.index and any(
+            index is not None and index.dtype == torch.bool for index in args[1])
+        self.count += by_mask or any(name in func.name() for name in self.NAMES)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_large_batch_waits_for_the_device_as_often_as_a_small_one():
+    head = build('KDCSegHead')
+    counts = []
+    for numbers in ((2, 1), (3, 1, 0, 4, 2, 2, 5)):
+        samples = pack_masks(*mask_owners(*numbers))
+        with SynchronisingCalls() as calls:
+            head.loss(features(len(numbers)), samples)
+        counts.append(calls.count)
+    assert counts[0] == counts[1] <= 6
 
 
 def test_an_image_without_people_teaches_that_nobody_is_there():

@@ -78,6 +78,7 @@ def test_without_any_vector_the_loss_is_0(noise):
 
 @pytest.mark.parametrize('old, name', [('KeypointDiskLoss', 'PixelBCELoss'),
                                        ('KeyCentroidLoss', 'VectorL1Loss'),
+                                       ('MaskCentroidLoss', 'VectorL1Loss'),
                                        ('LimbDisplacementLoss', 'VectorL1Loss')])
 def test_losses_go_by_their_earlier_names_too(old, name):
     assert MODELS.get(old) is MODELS.get(name) is not None
@@ -136,6 +137,21 @@ def test_the_instance_loss_is_dice_plus_cross_entropy_of_phi(instances):
     assert loss.item() == pytest.approx(0.5 * expected)
 
 
+def test_the_instance_loss_of_a_batch_is_the_mean_of_its_images(noise):
+    """However many pixels and instances each has; pixels of other images are no foreign ones."""
+    owner = torch.tensor([1, 0, 0, 1, 0, 2, 2, 3, 5, 4, 3, 3, 4, 5, 5, 5, 5])
+    image = torch.tensor([0, 0, 3, 4, 4, 4])
+    embeddings, centroids, sigmas = noise(17, 2) * 8, noise(6, 2) * 8, 4 + noise(6).abs()
+    loss = build('InstanceGaussianLoss')(embeddings, centroids, sigmas, owner, image)
+    expected = []
+    for i in (0, 3, 4):
+        pixels, own = image[owner] == i, image == i
+        first = int(own.nonzero()[0])
+        expected.append(reference_instance_loss(
+            embeddings[pixels], owner[pixels] - first, centroids[own], sigmas[own]))
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-9)
+
+
 def test_the_instance_loss_of_one_person_has_no_foreign_pixels(instances):
     embeddings, _, centroids, sigmas = instances
     owner = torch.zeros(12, dtype=torch.int64)
@@ -158,6 +174,9 @@ def test_the_gradient_of_the_instance_losses_is_exact(instances):
     embeddings, owner, centroids, sigmas = instances
     gaussian, offset = build('InstanceGaussianLoss'), build('MaskCentroidLoss')
     embeddings.requires_grad_(), sigmas.requires_grad_()
+    image, of_two_images = torch.tensor([0, 0, 1]), owner.sort().values
+    assert gradcheck(lambda e, s: gaussian(e, centroids, s, of_two_images, image),
+                     (embeddings, sigmas))
     assert gradcheck(lambda e, s: gaussian(e, instance_means(e, owner, 3), s, owner),
                      (embeddings, sigmas))
     assert gradcheck(lambda e, s: gaussian(e, centroids, s, owner), (embeddings, sigmas))

@@ -35,13 +35,14 @@ class PixelBCELoss(nn.Module):
         return self.loss_weight * loss / mean_count(weight.sum())
 
 
-@MODELS.register_module(name=['VectorL1Loss', 'KeyCentroidLoss', 'LimbDisplacementLoss'])
+@MODELS.register_module(
+    name=['VectorL1Loss', 'KeyCentroidLoss', 'LimbDisplacementLoss', 'MaskCentroidLoss'])
 class VectorL1Loss(nn.Module):
-    """L1 norm of vector errors, averaged over the vectors of the global batch (eq. 4).
+    """L1 norm of vector errors, averaged over the vectors of the global batch (eqs. 4 and 5).
 
-    Serves KeyCentroids, limb displacements and person centroids, each in the unit that the head
-    predicts it in. Its names used to be ``KeyCentroidLoss`` and ``LimbDisplacementLoss``, which
-    stay registered.
+    Serves KeyCentroids, limb displacements, person centroids and MaskCentroids, each in the unit
+    that the head predicts it in. Its names used to be ``KeyCentroidLoss``,
+    ``LimbDisplacementLoss`` and ``MaskCentroidLoss``, which stay registered.
 
     Args:
         loss_weight (float): Defaults to 1.
