@@ -97,26 +97,50 @@ def test_the_losses_of_a_batch_reach_every_weight():
         assert weight.grad.any(), name
 
 
-@pytest.mark.parametrize('centroid, names', [
-    ('dynamic', {'loss_semantic', 'loss_instance'}),
-    ('static', {'loss_semantic', 'loss_instance', 'loss_mask_centroid'}),
-])
-def test_mask_losses_follow_their_equations_at_input_resolution(centroid, names):
-    """Eqs. 5 to 7 on fields interpolated to the input; the static centroid is the mean of the
-    mask's pixels, the dynamic one that of their embeddings."""
-    head = build('KDCSegHead', centroid=centroid)
+CENTROIDS = ['static', 'dynamic', 'keypoint']
+EQ_5 = dict(type='MaskCentroidLoss')
+
+
+def reference_centroid(kind, pixels, embeddings, keypoints):
+    """C_j of one person from its pixels (P, 2), their embeddings and its labelled keypoints."""
+    if kind == 'static':
+        return pixels.mean(0)
+    on_mask = [(pixels == keypoint).all(1) for keypoint in keypoints.round()]
+    on_mask = [embeddings[at][0] for at in on_mask if at.any()]
+    return torch.stack(on_mask).mean(0) if kind == 'keypoint' and on_mask else embeddings.mean(0)
+
+
+def scene_with_hidden_keypoints():
+    """One person's left side is not labelled; another's head lies off its mask, its wrist off the
+    image; nothing of a third's is labelled."""
+    scene = two_people()
+    keypoints = np.concatenate([scene.keypoints, scene.keypoints[:1] + 3])
+    labelled = np.ones((3, 17), bool)
+    labelled[0, 1::2] = labelled[2] = False
+    keypoints[1, :5] += (0, -40)
+    keypoints[1, 9] = (-300, 1e6)
+    keypoints[0, 10] = keypoints[0, 8]
+    return Scene(keypoints, labelled)
+
+
+@pytest.mark.parametrize('centroid', CENTROIDS)
+def test_mask_losses_follow_their_equations_at_input_resolution(centroid):
+    """Eqs. 5 to 7 on fields interpolated to the input, which differ by the centroid only."""
+    head = build('KDCSegHead', centroid=centroid, loss_mask_centroid=EQ_5)
+    scene = scene_with_hidden_keypoints()
     owner = outlines(two_people())
+    owner[60:, :30] = 3
     owner[:20, :20] = 255
     fields = random_fields(head)
-    losses = fixed(head, fields).loss(None, samples_of(pack(codec_config(), two_people(), owner)))
-    assert losses.keys() == names
+    losses = fixed(head, fields).loss(None, samples_of(pack(codec_config(), scene, owner)))
+    assert losses.keys() == {'loss_semantic', 'loss_instance', 'loss_mask_centroid'}
 
     def at_input(name):
         return torch.nn.functional.interpolate(
             fields[name].detach(), size=(SIZE, SIZE), mode='bilinear', align_corners=True)[0]
 
     probability = at_input('semantic')[0].sigmoid().numpy()
-    target, counts = (owner == 1) | (owner == 2), owner != 255
+    target, counts = (owner > 0) & (owner < 255), owner != 255
     entropy = -np.log(np.where(target, probability, 1 - probability))
     assert losses['loss_semantic'].item() == pytest.approx(2 * entropy[counts].mean(), rel=1e-4)
 
@@ -125,21 +149,48 @@ def test_mask_losses_follow_their_equations_at_input_resolution(centroid, names)
     embeddings = pixels + at_input('mask_centroids')[:, y, x].T
     instance = torch.tensor(owner[y, x].astype(np.int64) - 1)
     centres, sigmas = [], []
-    for j in (0, 1):
+    for j in range(3):
         own = instance == j
-        centres.append((embeddings if centroid == 'dynamic' else pixels)[own].mean(0))
+        keypoints = torch.tensor(scene.keypoints[j, scene.labelled[j]], dtype=torch.float32)
+        centres.append(reference_centroid(centroid, pixels[own], embeddings[own], keypoints))
         sigmas.append(at_input('log_bandwidth')[0, y, x][own].mean().exp())
     expected = head.loss_instance(embeddings, torch.stack(centres), torch.stack(sigmas), instance)
     assert losses['loss_instance'].item() == pytest.approx(expected.item(), rel=1e-3)
-    if centroid == 'static':
-        error = (embeddings - torch.stack(centres)[instance]).abs().sum(1).mean() / 64
-        assert losses['loss_mask_centroid'].item() == pytest.approx(error.item(), rel=1e-3)
+    error = (embeddings - torch.stack(centres)[instance]).abs().sum(1).mean() / 64
+    assert losses['loss_mask_centroid'].item() == pytest.approx(error.item(), rel=1e-3)
 
 
-@pytest.mark.parametrize('centroid', ['static', 'dynamic'])
+@pytest.mark.parametrize('centroid', CENTROIDS)
+def test_kinds_of_centroids_have_the_same_weights_and_losses(centroid):
+    """So that a study of them shows nothing else."""
+    head, dynamic = build('KDCSegHead', centroid=centroid), build('KDCSegHead')
+    for name, weight in dynamic.state_dict().items():
+        assert torch.equal(head.state_dict()[name], weight)
+    sample = samples_of(pack_two_people(codec_config()))
+    assert head.loss(features(), sample).keys() == {'loss_semantic', 'loss_instance'}
+
+
+def test_a_centroid_from_keypoints_learns_at_the_keypoints():
+    """Where pixels are pulled, the embeddings at the keypoints are pulled back."""
+    gradients = {}
+    for centroid in CENTROIDS:
+        head = build('KDCSegHead', centroid=centroid)
+        scene = two_people()
+        fields = random_fields(head)
+        loss = fixed(head, fields).loss(
+            None, samples_of(pack(codec_config(), scene, outlines(scene))))['loss_instance']
+        loss.backward()
+        gradients[centroid] = fields['mask_centroids'].grad[0].norm(dim=0)
+    x, y = (two_people().keypoints / 2).round().astype(int).reshape(-1, 2).T
+    at_keypoints = {name: gradient[y, x].mean() for name, gradient in gradients.items()}
+    assert at_keypoints['keypoint'] > 2 * at_keypoints['dynamic']
+    assert not torch.equal(gradients['static'], gradients['dynamic'])
+
+
+@pytest.mark.parametrize('centroid', CENTROIDS)
 @pytest.mark.parametrize('scene', ['people', 'nobody'])
 def test_without_masks_the_mask_losses_are_0_and_the_pose_part_learns(centroid, scene):
-    head = build(seg_head=dict(SMALL, centroid=centroid))
+    head = build(seg_head=dict(SMALL, centroid=centroid, loss_mask_centroid=EQ_5))
     sample = pack(codec_config(), two_people() if scene == 'people' else NOBODY)
     losses = head.loss(features(), samples_of(sample))
     for name, value in losses.items():
@@ -281,7 +332,7 @@ def test_any_registered_loss_of_two_arguments_trains_vectors(kind):
     """It gets what counts, in its unit, and gives a finite number where nothing does."""
     losses = {name: dict(type=kind) for name in POSE_LOSS_OF.values()}
     head = build(pose_head=dict(SMALL, limb_unit=40, **losses),
-                 seg_head=dict(SMALL, centroid='static', loss_mask_centroid=dict(type=kind)))
+                 seg_head=dict(SMALL, loss_mask_centroid=dict(type=kind)))
     values = head.loss(features(), samples_of(pack_two_people(codec_config())))
     sum(values.values()).backward()
     assert all(weight.grad.isfinite().all() for weight in head.parameters())
@@ -582,7 +633,7 @@ def test_several_feature_maps_are_summed_at_the_size_of_the_first():
 
 
 def test_an_unknown_kind_of_centroid_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="one of .'static', 'dynamic'., got 'mean'"):
+    with pytest.raises(ValueError, match="one of .'static', 'dynamic', 'keypoint'., got 'mean'"):
         build(seg_head=dict(centroid='mean'))
 
 

@@ -102,6 +102,15 @@ def test_the_dynamic_centroid_is_the_mean_of_an_instances_embeddings(instances):
         torch.testing.assert_close(means[j], sum(own) / len(own))
 
 
+def test_pixels_count_by_their_weight_and_alike_where_none_has_any(instances):
+    embeddings, owner, _, _ = instances
+    weight = torch.tensor([2., 0, 0, 1, 0, 0, 0, 0, 1, 3, 0, 0], dtype=torch.float64)
+    means = instance_means(embeddings, owner, 3, weight)
+    expected = [(2 * embeddings[0] + embeddings[8]) / 3, (embeddings[3] + 3 * embeddings[9]) / 4,
+                embeddings[owner == 2].mean(0)]
+    torch.testing.assert_close(means, torch.stack(expected))
+
+
 def test_the_mask_centroid_loss_is_the_mean_l1_distance_to_the_own_centroid(instances):
     embeddings, owner, centroids, _ = instances
     total = sum(

@@ -11,20 +11,28 @@ from ...codecs.gaussians import largest_deviation, squared_deviation
 from .normalise import mean_count
 
 
-def instance_means(values: Tensor, owner: Tensor, num_instances: int) -> Tensor:
+def instance_means(values: Tensor,
+                   owner: Tensor,
+                   num_instances: int,
+                   weight: Optional[Tensor] = None) -> Tensor:
     """Mean over each instance's pixels, e.g. C_j = Σ e_i / |N_j| of eq. 7.
 
     Args:
         values (Tensor): (P, C).
         owner (Tensor): (P,) int64 in [0, n).
         num_instances (int): n; every instance owns a pixel.
+        weight (Tensor, optional): (P,) how much each pixel counts; alike in instances of which
+            none does.
 
     Returns:
         Tensor: (n, C), differentiable.
     """
-    total = values.new_zeros(num_instances, values.shape[1]).index_add(0, owner, values)
-    count = values.new_zeros(num_instances).index_add(0, owner, torch.ones_like(values[:, 0]))
-    return total / count[:, None]
+    def total_of(part: Tensor) -> Tensor:
+        return part.new_zeros(num_instances, *part.shape[1:]).index_add(0, owner, part)
+
+    weight = torch.ones_like(values[:, 0]) if weight is None else (
+        torch.where(total_of(weight)[owner] > 0, weight, 1.))
+    return total_of(values * weight[:, None]) / total_of(weight)[:, None]
 
 
 @MODELS.register_module()
