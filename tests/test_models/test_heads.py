@@ -356,6 +356,63 @@ def test_any_registered_loss_of_two_arguments_trains_vectors(kind):
         assert found[loss].item() == pytest.approx(difference.mean().item(), rel=1e-4), name
 
 
+def test_key_centroids_can_count_by_their_response():
+    """Eq. 3 with σ = R / 2 as the weight of eq. 4's cells, one cell at a time."""
+    head = build('KDCPoseHead', key_centroid_weight='gaussian')
+    fields = random_fields(head)
+    found = fixed(head, fields).loss(None, samples_of(pack(codec_config(), two_people())))
+    owner, _ = head.decoder.encode(*two_people())['owner_maps']
+    total = weights = 0
+    for k, v, u in np.argwhere(owner > 0):
+        vector = two_people().keypoints[owner[k, v, u] - 1, k] - (4 * u, 4 * v)
+        response = np.exp(-(vector**2).sum() / (2 * 6**2))
+        predicted = fields['key_centroids'][0, 2 * k:2 * k + 2, v, u].detach().numpy()
+        total += response * np.abs(predicted - vector).sum() / 12
+        weights += response
+    assert found['loss_key_centroid'].item() == pytest.approx(total / weights, rel=1e-4)
+    plain = fixed(build('KDCPoseHead'), fields).loss(
+        None, samples_of(pack(codec_config(), two_people())))
+    assert plain['loss_key_centroid'].item() != pytest.approx(total / weights, rel=1e-2)
+    assert all(plain[name] == found[name] for name in POSE_LOSSES - {'loss_key_centroid'})
+
+
+def test_weighted_key_centroids_of_nobody_have_no_loss():
+    head = build('KDCPoseHead', key_centroid_weight='gaussian')
+    losses = head.loss(features(), samples_of(pack(codec_config(), NOBODY)))
+    assert losses['loss_key_centroid'] == 0
+
+
+@pytest.mark.parametrize('kind', ['mmdet.L1Loss', 'mmdet.SmoothL1Loss'])
+def test_losses_of_other_libraries_take_the_weights(kind):
+    head = build('KDCPoseHead', key_centroid_weight='gaussian', loss_key_centroid=dict(type=kind))
+    losses = head.loss(features(), samples_of(pack_two_people(codec_config())))
+    plain = build('KDCPoseHead', loss_key_centroid=dict(type=kind)).loss(
+        features(), samples_of(pack_two_people(codec_config())))
+    assert 0 < losses['loss_key_centroid'] < plain['loss_key_centroid']
+
+
+def test_another_weight_of_key_centroids_is_refused():
+    with pytest.raises(ValueError, match="must be 'gaussian' or None, got 'linear'"):
+        build('KDCPoseHead', key_centroid_weight='linear')
+
+
+@pytest.mark.parametrize('kind', ['KDCPoseHead', 'KDCSegHead'])
+def test_group_norm_starts_as_the_identity_and_ignores_the_rest_of_the_batch(kind):
+    """Also where a checkpoint's or another initialisation came before."""
+    head = build(kind, norm_cfg=dict(type='GN', num_groups=2), feat_channels=8)
+    norms = [part for part in head.modules() if isinstance(part, torch.nn.GroupNorm)]
+    assert norms and not any('BatchNorm' in type(part).__name__ for part in head.modules())
+    for norm in norms:
+        torch.nn.init.constant_(norm.weight, 5)
+    head._is_init = False
+    head.init_weights()
+    assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
+    both = features(2)
+    alone = tuple(feat[:1] for feat in both)
+    for name, field in head.train()(both).items():
+        torch.testing.assert_close(field[:1], head.eval()(alone)[name], atol=1e-4, rtol=1e-4)
+
+
 def test_vectors_of_limbs_whose_end_is_not_labelled_do_not_count():
     head = build('KDCPoseHead')
     scene = two_people()

@@ -64,6 +64,14 @@ def test_the_vector_loss_is_the_mean_l1_norm_of_the_errors(noise):
     assert loss.item() == pytest.approx(0.5 * np.mean(errors))
 
 
+def test_the_vector_loss_of_weighted_vectors_is_their_weighted_mean(noise):
+    vectors, target, weight = noise(20, 2), noise(20, 2), noise(20, 1).abs()
+    errors = [float((vectors[i] - target[i]).abs().sum()) for i in range(20)]
+    loss = build('VectorL1Loss', loss_weight=0.5)(vectors, target, weight)
+    expected = 0.5 * np.average(errors, weights=weight[:, 0].numpy())
+    assert loss.item() == pytest.approx(expected)
+
+
 def test_the_gradient_of_the_vector_loss_is_exact(noise):
     loss, target = build('VectorL1Loss'), noise(9, 2)
     assert gradcheck(lambda x: loss(x, target), noise(9, 2).requires_grad_())

@@ -1,4 +1,7 @@
 """Losses of PoseNet's fields and of the semantic map (paper, 3.1 to 3.3)."""
+from typing import Optional
+
+import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -52,14 +55,19 @@ class VectorL1Loss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, vectors: Tensor, target: Tensor) -> Tensor:
+    def forward(self,
+                vectors: Tensor,
+                target: Tensor,
+                weight: Optional[Tensor] = None) -> Tensor:
         """
         Args:
             vectors (Tensor): (..., 2) in the head's unit.
             target (Tensor): The same shape.
+            weight (Tensor, optional): (..., 1), how much each vector counts in the mean.
 
         Returns:
             Tensor: scalar; 0 without vectors.
         """
-        error = (vectors - target).abs().sum(-1)
-        return self.loss_weight * error.sum() / mean_count(error.new_full((), error.numel()))
+        error = (vectors - target).abs().sum(-1, keepdim=True)
+        weight = torch.ones_like(error) if weight is None else weight
+        return self.loss_weight * (error * weight).sum() / mean_count(weight.sum())
