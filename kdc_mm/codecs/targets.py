@@ -117,14 +117,14 @@ def build_pose_fields(keypoint_owner: Tensor, keypoint_table: Tensor, stride: in
 
 
 def build_mask_fields(mask_owner: Tensor) -> Dict[str, Tensor]:
-    """The semantic target of one image (paper, 3.3).
+    """The semantic target (paper, 3.3).
 
     Args:
-        mask_owner (Tensor): (H, W) uint8 owner map at input resolution.
+        mask_owner (Tensor): (..., H, W) uint8 owner maps at input resolution.
 
     Returns:
-        dict: ``semantic`` (H, W) float, 1 on persons; ``semantic_weight`` (H, W) float, 0 where
-        ignored.
+        dict: ``semantic`` (..., H, W) float, 1 on persons; ``semantic_weight`` (..., H, W) float, 0
+        where ignored.
     """
     return dict(
         semantic=is_person(mask_owner).float(), semantic_weight=(mask_owner != IGNORED).float())

@@ -15,6 +15,9 @@ class PersonRowsMixin:
     - ``metainfo['classes']`` is ``('person',)``, which mmdet's metric asks for.
     - A sample gains ``ann_img_shape`` (tuple): height and width of the image according to the
       annotation file.
+    - Images without any row in the annotation file, also without a crowd region, show nobody. They
+      take part in training as far as ``empty_share`` says; MMPose leaves them out. As in its test
+      mode their ``id`` is empty, ``raw_ann_info`` is None and other keys of rows are not there.
     - Rows without keypoints stay, with keypoints not labelled, also where the annotation has no
       key ``keypoints`` at all.
     - In training an image that cannot be read is skipped: a warning names it, :attr:`num_skipped`
@@ -24,14 +27,16 @@ class PersonRowsMixin:
     Args:
         ann_file (str): Annotation file. Defaults to ''.
         data_mode (str): As in MMPose. Defaults to 'bottomup'.
+        empty_share (float): Share of the training samples that show nobody, in [0, 1): so many are
+            taken, evenly from the annotation file, or all that there are. Defaults to 0.
         max_refetch (int): Training stops with an error after this many further samples in a row
             that cannot be read. Defaults to 20.
         **kwargs: The other arguments of MMPose's data sets.
 
     Raises:
         FileNotFoundError: The annotation file is missing.
-        ValueError: An annotation has another keypoint number than the data set's metainfo, or an
-            RLE mask of another size than its image.
+        ValueError: ``empty_share`` is out of range, an annotation has another keypoint number than
+            the data set's metainfo, or an RLE mask of another size than its image.
         OSError: An image cannot be read in test mode.
         RuntimeError: ``max_refetch + 1`` images in a row cannot be read in training.
     """
@@ -43,8 +48,13 @@ class PersonRowsMixin:
                  ann_file: str = '',
                  *,
                  data_mode: str = 'bottomup',
+                 empty_share: float = 0.,
                  max_refetch: int = 20,
                  **kwargs):
+        if not 0 <= empty_share < 1:
+            raise ValueError(
+                f'{type(self).__name__}: empty_share must lie in [0, 1), got {empty_share}.')
+        self.empty_share = empty_share
         # Shared memory, so that the loader's worker processes count together.
         self._num_skipped = torch.zeros(1, dtype=torch.int64).share_memory_()
         super().__init__(ann_file, data_mode=data_mode, max_refetch=max_refetch, **kwargs)
@@ -101,10 +111,23 @@ class PersonRowsMixin:
     def _get_bottomup_data_infos(self, instance_list: List[Dict],
                                  image_list: List[Dict]) -> List[Dict]:
         data_list = super()._get_bottomup_data_infos(instance_list, image_list)
+        if not self.test_mode:
+            data_list += self._empty_images(image_list, len(data_list))
         shapes = {img['img_id']: (img['height'], img['width']) for img in image_list}
         for data_info in data_list:
             data_info['ann_img_shape'] = shapes[data_info['img_id']]
         return data_list
+
+    def _empty_images(self, image_list: List[Dict], num_others: int) -> List[Dict]:
+        """The samples that ``empty_share`` adds to so many others."""
+        empty = [img for img in image_list if not self.coco.getAnnIds(imgIds=img['img_id'])]
+        wanted = round(num_others * self.empty_share / (1 - self.empty_share))
+        if wanted < len(empty):
+            empty = [empty[i * len(empty) // wanted] for i in range(wanted)]
+        return [
+            dict(img_id=img['img_id'], img_path=img['img_path'], id=[], raw_ann_info=None)
+            for img in empty
+        ]
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on sample ``idx``, in training on another one instead if its image

@@ -1,14 +1,8 @@
 from .backbones import KDCResNet
 from .heads import KDCHead, KDCPoseHead, KDCSegHead
-from .losses import (
-    ImageHeatmapMSELoss,
-    InstanceGaussianLoss,
-    MaskCentroidLoss,
-    PixelBCELoss,
-    VectorL1Loss,
-)
+from .losses import ImageHeatmapMSELoss, InstanceGaussianLoss, PixelBCELoss, VectorL1Loss
 
 __all__ = [
     'KDCResNet', 'KDCHead', 'KDCPoseHead', 'KDCSegHead', 'PixelBCELoss', 'VectorL1Loss',
-    'MaskCentroidLoss', 'InstanceGaussianLoss', 'ImageHeatmapMSELoss'
+    'InstanceGaussianLoss', 'ImageHeatmapMSELoss'
 ]

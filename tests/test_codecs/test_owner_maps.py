@@ -79,15 +79,35 @@ def test_a_gpu_draws_what_the_cpu_draws():
     assert torch.equal(on_gpu.cpu(), on_cpu)
 
 
-def test_what_is_ignored_is_what_no_disk_covers():
-    table = torch.tensor([[[16., 16., 1.], [16., 16., 0.]]])
-    ignored = torch.zeros(1, 33, 33, dtype=torch.bool)
-    ignored[0, :, :20] = True
-    [disk, unlabelled] = keypoint_owner_maps([table], (9, 9), 4, 8., ignored)[0].numpy()
-    columns = np.arange(9)
-    np.testing.assert_array_equal(disk[0], np.where(columns < 5, IGNORED, NOBODY))
-    assert disk[4].tolist() == [255, 255, 1, 1, 1, 1, 1, 0, 0]
-    np.testing.assert_array_equal(unlabelled, np.tile(unlabelled[0], (9, 1)))
+def reference_ignored(ignored, stride, radius):
+    """Every cell asks every cell that shows an unlabelled person how far away it is."""
+    shown = np.argwhere(ignored[::stride, ::stride]) * stride
+    reached = np.zeros(ignored[::stride, ::stride].shape, bool)
+    for v, u in np.ndindex(reached.shape):
+        distances = np.hypot(*(shown - (stride * v, stride * u)).T)
+        reached[v, u] = (distances <= radius).any()
+    return reached
+
+
+@pytest.mark.parametrize('stride, radius', [(1, 2.5), (4, 8.), (4, 10.), (4, 3.), (8, 32.)])
+def test_a_cell_within_r_of_an_unlabelled_person_takes_no_part_and_beyond_it_does(stride, radius):
+    """So far the disks of its keypoints could reach. Those of labelled persons stay."""
+    rng = np.random.default_rng(0)
+    height, width = 12 * stride + 1, 16 * stride + 1
+    ignored = np.zeros((2, height, width), bool)
+    ignored[0, 2 * stride:5 * stride, :3 * stride] = True
+    ignored[0, 9 * stride:, 9 * stride:] = True
+    ignored[1, ::stride, ::stride] = rng.random((13, 17)) < 0.02
+    tables = [torch.zeros(0, 2, 3), torch.tensor([[[4., 4., 1.], [4., 4., 0.]]]) * stride]
+    drawing = (17, 13), stride, radius
+    owners = keypoint_owner_maps(tables, *drawing, torch.as_tensor(ignored)).numpy()
+    for owner, table, region in zip(owners, tables, ignored):
+        expected = reference_owner_map(
+            table[..., :2].double().numpy(), table[..., 2].numpy() > 0, *drawing)
+        reached = reference_ignored(region, stride, radius)
+        assert reached.any() and not reached.all()
+        expected[(expected == NOBODY) & reached] = IGNORED
+        np.testing.assert_array_equal(owner, expected)
 
 
 @pytest.mark.parametrize('kind', [np.asarray, torch.as_tensor])

@@ -2,8 +2,9 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.logging import MMLogger
-from mmpose.registry import DATASETS
+from mmpose.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 
 from kdc_mm.datasets import KDCCocoDataset
@@ -79,6 +80,57 @@ def test_images_without_people_are_evaluated_but_not_trained_on(write_coco):
     assert [sample['img_id'] for sample in KDCCocoDataset(**files, pipeline=[LOAD])] == [2]
     dataset = KDCCocoDataset(**files, pipeline=[LOAD, MASKS, PACK], test_mode=True)
     assert sorted(sample['data_samples'].img_id for sample in dataset) == [1, 2]
+
+
+def with_and_without_people(write_coco, people=6, empty=20):
+    """Files whose first images show a person each, and the others nobody."""
+    return write_coco([(grey_image(), [person(1, 1, 20, 20)])] * people +
+                      [(grey_image(), [])] * empty)
+
+
+@pytest.mark.parametrize('share, number', [(0, 0), (0.1, 1), (0.25, 2), (0.5, 6), (0.9, 20)])
+def test_a_share_of_the_training_images_shows_nobody_as_far_as_there_are_such(
+        write_coco, share, number):
+    files = with_and_without_people(write_coco)
+    dataset = KDCCocoDataset(**files, empty_share=share, pipeline=[keep_image_id])
+    ids = list(dataset)
+    assert ids[:6] == [1, 2, 3, 4, 5, 6] and len(set(ids)) == len(ids) == 6 + number
+    if number > 1:
+        assert np.ptp(ids[6:]) >= 20 - 20 // number - 1  # from the whole file
+
+
+@pytest.mark.parametrize('hidden', [
+    dict(iscrowd=1, keypoints=[0] * 3 * NUM_KEYPOINTS, num_keypoints=0),
+    dict(segmentation=None, keypoints=None, num_keypoints=None),
+    dict(bbox=None),
+])
+def test_an_image_whose_people_teach_nothing_is_not_one_without_people(write_coco, hidden):
+    """Crowd regions, persons that only a box shows, and what has not even that."""
+    files = write_coco([(grey_image(), [person(1, 1, 20, 20)]),
+                        (grey_image(), [person(5, 5, 20, 10, **hidden)]), (grey_image(), [])])
+    dataset = KDCCocoDataset(**files, empty_share=0.9, pipeline=[LOAD, AFFINE, MASKS])
+    empty = [sample['img_id'] for sample in dataset if not sample['id']]
+    assert empty == [3]
+
+
+def test_an_image_without_people_passes_through_the_training_pipeline_into_the_losses(write_coco):
+    files = with_and_without_people(write_coco, 1, 1)
+    pipeline = [LOAD, AFFINE, dict(type='RandomFlip', prob=1.0),
+                dict(type='PhotometricDistortion'), MASKS, PACK]
+    sample = KDCCocoDataset(**files, empty_share=0.5, pipeline=pipeline)[1]['data_samples']
+    assert sample.gt_instance_labels.keypoint_table.shape == (0, NUM_KEYPOINTS, 3)
+    assert not sample.gt_fields.mask_owner.any() and not sample.gt_fields.heatmap_ignore.any()
+    head = MODELS.build(
+        dict(type='KDCHead', in_channels=4, decoder=dict(type='PoseSeg', input_size=(65, 65))))
+    losses = head.loss((torch.randn(1, 4, 9, 9), ), [sample])
+    learnt = {name for name, value in losses.items() if value > 0}
+    assert learnt == {'loss_heatmap', 'loss_semantic'}
+
+
+@pytest.mark.parametrize('share', [-0.1, 1])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(ValueError, match=r'empty_share must lie in \[0, 1\)'):
+        KDCCocoDataset(lazy_init=True, empty_share=share)
 
 
 def test_unusual_keypoints_pass_through_the_training_pipeline(write_coco):

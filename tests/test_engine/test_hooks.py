@@ -1,11 +1,14 @@
 """Training stops when a number is no longer finite, and says how many images it had to skip."""
+from types import SimpleNamespace
+from unittest.mock import patch
+
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, RepeatDataset
 from torch import nn
 from torch.utils.data import ConcatDataset
 
-from kdc_mm.engine.hooks.loss_guard_hook import non_finite_weights
+from kdc_mm.engine.hooks.loss_guard_hook import LossGuardHook, all_finite, non_finite_weights
 from kdc_mm.engine.hooks.skipped_samples_hook import count_skipped
 
 from .toy import ToyData, ToyModel, build_runner
@@ -81,11 +84,28 @@ def test_an_infinite_gradient_that_the_loss_scaler_skips_does_not_stop_training(
 def test_parameters_and_buffers_that_are_not_finite_are_named():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     assert non_finite_weights(model) == []
-    model[0].weight.data[0, 0] = 3e38  # large and finite, though its square is not
+    model[0].weight.data[0, 0] = 3e38
     assert non_finite_weights(model) == []
     model[1].running_var[0] = float('inf')
     model[0].bias.data[1] = float('nan')
     assert non_finite_weights(model) == ['0.bias', '1.running_var']
+
+
+def test_a_weight_that_is_large_and_finite_stops_nothing(tmp_path):
+    """Its norm overflows, so that the elements are looked at."""
+    runner = build_runner(tmp_path, epochs=1, hooks=[GUARD])
+    runner.model.register_buffer('large', torch.full((2, ), 3e38))
+    assert not all_finite([runner.model.large])
+    runner.train()
+    assert runner.iter == 2
+
+
+def test_losses_and_weights_take_one_look_at_the_device():
+    losses = {name: torch.ones(()) for name in ('loss', 'loss_a', 'loss_b')}
+    with patch.object(torch.Tensor, '__bool__', return_value=True) as looks, \
+            patch.object(torch.Tensor, 'item') as items:
+        LossGuardHook().after_train_iter(SimpleNamespace(model=ToyModel()), 0, None, losses)
+    assert looks.call_count == 1 and items.call_count == 0
 
 
 def test_skipped_images_are_counted_through_wrappers():

@@ -6,6 +6,7 @@ from mmengine.dataset import Compose
 from mmengine.structures import PixelData
 from mmpose.registry import MODELS
 from pycocotools import mask as coco_mask
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
@@ -96,26 +97,50 @@ def test_the_losses_of_a_batch_reach_every_weight():
         assert weight.grad.any(), name
 
 
-@pytest.mark.parametrize('centroid, names', [
-    ('dynamic', {'loss_semantic', 'loss_instance'}),
-    ('static', {'loss_semantic', 'loss_instance', 'loss_mask_centroid'}),
-])
-def test_mask_losses_follow_their_equations_at_input_resolution(centroid, names):
-    """Eqs. 5 to 7 on fields interpolated to the input; the static centroid is the mean of the
-    mask's pixels, the dynamic one that of their embeddings."""
-    head = build('KDCSegHead', centroid=centroid)
+CENTROIDS = ['static', 'dynamic', 'keypoint']
+EQ_5 = dict(type='MaskCentroidLoss')
+
+
+def reference_centroid(kind, pixels, embeddings, keypoints):
+    """C_j of one person from its pixels (P, 2), their embeddings and its labelled keypoints."""
+    if kind == 'static':
+        return pixels.mean(0)
+    on_mask = [(pixels == keypoint).all(1) for keypoint in keypoints.round()]
+    on_mask = [embeddings[at][0] for at in on_mask if at.any()]
+    return torch.stack(on_mask).mean(0) if kind == 'keypoint' and on_mask else embeddings.mean(0)
+
+
+def scene_with_hidden_keypoints():
+    """One person's left side is not labelled; another's head lies off its mask, its wrist off the
+    image; nothing of a third's is labelled."""
+    scene = two_people()
+    keypoints = np.concatenate([scene.keypoints, scene.keypoints[:1] + 3])
+    labelled = np.ones((3, 17), bool)
+    labelled[0, 1::2] = labelled[2] = False
+    keypoints[1, :5] += (0, -40)
+    keypoints[1, 9] = (-300, 1e6)
+    keypoints[0, 10] = keypoints[0, 8]
+    return Scene(keypoints, labelled)
+
+
+@pytest.mark.parametrize('centroid', CENTROIDS)
+def test_mask_losses_follow_their_equations_at_input_resolution(centroid):
+    """Eqs. 5 to 7 on fields interpolated to the input, which differ by the centroid only."""
+    head = build('KDCSegHead', centroid=centroid, loss_mask_centroid=EQ_5)
+    scene = scene_with_hidden_keypoints()
     owner = outlines(two_people())
+    owner[60:, :30] = 3
     owner[:20, :20] = 255
     fields = random_fields(head)
-    losses = fixed(head, fields).loss(None, samples_of(pack(codec_config(), two_people(), owner)))
-    assert losses.keys() == names
+    losses = fixed(head, fields).loss(None, samples_of(pack(codec_config(), scene, owner)))
+    assert losses.keys() == {'loss_semantic', 'loss_instance', 'loss_mask_centroid'}
 
     def at_input(name):
         return torch.nn.functional.interpolate(
             fields[name].detach(), size=(SIZE, SIZE), mode='bilinear', align_corners=True)[0]
 
     probability = at_input('semantic')[0].sigmoid().numpy()
-    target, counts = (owner == 1) | (owner == 2), owner != 255
+    target, counts = (owner > 0) & (owner < 255), owner != 255
     entropy = -np.log(np.where(target, probability, 1 - probability))
     assert losses['loss_semantic'].item() == pytest.approx(2 * entropy[counts].mean(), rel=1e-4)
 
@@ -124,21 +149,48 @@ def test_mask_losses_follow_their_equations_at_input_resolution(centroid, names)
     embeddings = pixels + at_input('mask_centroids')[:, y, x].T
     instance = torch.tensor(owner[y, x].astype(np.int64) - 1)
     centres, sigmas = [], []
-    for j in (0, 1):
+    for j in range(3):
         own = instance == j
-        centres.append((embeddings if centroid == 'dynamic' else pixels)[own].mean(0))
+        keypoints = torch.tensor(scene.keypoints[j, scene.labelled[j]], dtype=torch.float32)
+        centres.append(reference_centroid(centroid, pixels[own], embeddings[own], keypoints))
         sigmas.append(at_input('log_bandwidth')[0, y, x][own].mean().exp())
     expected = head.loss_instance(embeddings, torch.stack(centres), torch.stack(sigmas), instance)
     assert losses['loss_instance'].item() == pytest.approx(expected.item(), rel=1e-3)
-    if centroid == 'static':
-        error = (embeddings - torch.stack(centres)[instance]).abs().sum(1).mean() / 64
-        assert losses['loss_mask_centroid'].item() == pytest.approx(error.item(), rel=1e-3)
+    error = (embeddings - torch.stack(centres)[instance]).abs().sum(1).mean() / 64
+    assert losses['loss_mask_centroid'].item() == pytest.approx(error.item(), rel=1e-3)
 
 
-@pytest.mark.parametrize('centroid', ['static', 'dynamic'])
+@pytest.mark.parametrize('centroid', CENTROIDS)
+def test_kinds_of_centroids_have_the_same_weights_and_losses(centroid):
+    """So that a study of them shows nothing else."""
+    head, dynamic = build('KDCSegHead', centroid=centroid), build('KDCSegHead')
+    for name, weight in dynamic.state_dict().items():
+        assert torch.equal(head.state_dict()[name], weight)
+    sample = samples_of(pack_two_people(codec_config()))
+    assert head.loss(features(), sample).keys() == {'loss_semantic', 'loss_instance'}
+
+
+def test_a_centroid_from_keypoints_learns_at_the_keypoints():
+    """Where pixels are pulled, the embeddings at the keypoints are pulled back."""
+    gradients = {}
+    for centroid in CENTROIDS:
+        head = build('KDCSegHead', centroid=centroid)
+        scene = two_people()
+        fields = random_fields(head)
+        loss = fixed(head, fields).loss(
+            None, samples_of(pack(codec_config(), scene, outlines(scene))))['loss_instance']
+        loss.backward()
+        gradients[centroid] = fields['mask_centroids'].grad[0].norm(dim=0)
+    x, y = (two_people().keypoints / 2).round().astype(int).reshape(-1, 2).T
+    at_keypoints = {name: gradient[y, x].mean() for name, gradient in gradients.items()}
+    assert at_keypoints['keypoint'] > 2 * at_keypoints['dynamic']
+    assert not torch.equal(gradients['static'], gradients['dynamic'])
+
+
+@pytest.mark.parametrize('centroid', CENTROIDS)
 @pytest.mark.parametrize('scene', ['people', 'nobody'])
 def test_without_masks_the_mask_losses_are_0_and_the_pose_part_learns(centroid, scene):
-    head = build(seg_head=dict(SMALL, centroid=centroid))
+    head = build(seg_head=dict(SMALL, centroid=centroid, loss_mask_centroid=EQ_5))
     sample = pack(codec_config(), two_people() if scene == 'people' else NOBODY)
     losses = head.loss(features(), samples_of(sample))
     for name, value in losses.items():
@@ -161,6 +213,70 @@ def test_an_image_without_masks_does_not_dilute_the_mask_losses_of_the_others():
     alone_losses = fixed(head, alone).loss(None, both[:1])
     for name, value in alone_losses.items():
         assert mixed_losses[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+
+def mask_owners(*numbers):
+    """Owner maps with so many persons, squares that lie side by side."""
+    owners = np.zeros((len(numbers), SIZE, SIZE), np.uint8)
+    for owner, number in zip(owners, numbers):
+        for j in range(number):
+            owner[20 + j:50, 15 * j:15 * j + 12] = j + 1
+        owner[owner == 2] = 9  # numbers that no pixel has do not matter
+        owner[:10] = 255
+    return owners
+
+
+def pack_masks(*owners):
+    return samples_of(*(pack(codec_config(), two_people(), owner) for owner in owners))
+
+
+def test_the_instance_loss_of_a_batch_is_the_mean_over_its_images_with_persons():
+    head = build('KDCSegHead')
+    owners = mask_owners(1, 0, 3, 5)
+    fields = random_fields(head, batch=4)
+    samples = pack_masks(*owners)
+    found = fixed(head, fields).loss(None, samples)['loss_instance']
+    found.backward()
+    gradient = fields['mask_centroids'].grad
+    alone = []
+    for i in (0, 2, 3):
+        fields_of_image = {
+            name: field.detach()[i:i + 1].requires_grad_() for name, field in fields.items()
+        }
+        loss = fixed(head, fields_of_image).loss(None, samples[i:i + 1])['loss_instance']
+        loss.backward()
+        alone.append(loss.item())
+        torch.testing.assert_close(
+            gradient[i] * 3, fields_of_image['mask_centroids'].grad[0], atol=1e-7, rtol=1e-4)
+    assert found.item() == pytest.approx(np.mean(alone), rel=1e-6)
+    assert not gradient[1].any()
+
+
+class SynchronisingCalls(TorchDispatchMode):
+    """Counts the operations that wait for a GPU, as their result's size or value is read."""
+
+    NAMES = ('_local_scalar_dense', 'nonzero', 'bincount', 'unique', 'repeat_interleave')
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        by_mask = func.overloadpacket is torch.ops.aten.index and any(
+            index is not None and index.dtype == torch.bool for index in args[1])
+        self.count += by_mask or any(name in func.name() for name in self.NAMES)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_large_batch_waits_for_the_device_as_often_as_a_small_one():
+    head = build('KDCSegHead')
+    counts = []
+    for numbers in ((2, 1), (3, 1, 0, 4, 2, 2, 5)):
+        samples = pack_masks(*mask_owners(*numbers))
+        with SynchronisingCalls() as calls:
+            head.loss(features(len(numbers)), samples)
+        counts.append(calls.count)
+    assert counts[0] == counts[1] <= 6
 
 
 def test_an_image_without_people_teaches_that_nobody_is_there():
@@ -216,7 +332,7 @@ def test_any_registered_loss_of_two_arguments_trains_vectors(kind):
     """It gets what counts, in its unit, and gives a finite number where nothing does."""
     losses = {name: dict(type=kind) for name in POSE_LOSS_OF.values()}
     head = build(pose_head=dict(SMALL, limb_unit=40, **losses),
-                 seg_head=dict(SMALL, centroid='static', loss_mask_centroid=dict(type=kind)))
+                 seg_head=dict(SMALL, loss_mask_centroid=dict(type=kind)))
     values = head.loss(features(), samples_of(pack_two_people(codec_config())))
     sum(values.values()).backward()
     assert all(weight.grad.isfinite().all() for weight in head.parameters())
@@ -238,6 +354,63 @@ def test_any_registered_loss_of_two_arguments_trains_vectors(kind):
         if kind == 'SmoothL1Loss':
             difference = torch.where(difference < 1, difference**2 / 2, difference - 0.5)
         assert found[loss].item() == pytest.approx(difference.mean().item(), rel=1e-4), name
+
+
+def test_key_centroids_can_count_by_their_response():
+    """Eq. 3 with σ = R / 2 as the weight of eq. 4's cells, one cell at a time."""
+    head = build('KDCPoseHead', key_centroid_weight='gaussian')
+    fields = random_fields(head)
+    found = fixed(head, fields).loss(None, samples_of(pack(codec_config(), two_people())))
+    owner, _ = head.decoder.encode(*two_people())['owner_maps']
+    total = weights = 0
+    for k, v, u in np.argwhere(owner > 0):
+        vector = two_people().keypoints[owner[k, v, u] - 1, k] - (4 * u, 4 * v)
+        response = np.exp(-(vector**2).sum() / (2 * 6**2))
+        predicted = fields['key_centroids'][0, 2 * k:2 * k + 2, v, u].detach().numpy()
+        total += response * np.abs(predicted - vector).sum() / 12
+        weights += response
+    assert found['loss_key_centroid'].item() == pytest.approx(total / weights, rel=1e-4)
+    plain = fixed(build('KDCPoseHead'), fields).loss(
+        None, samples_of(pack(codec_config(), two_people())))
+    assert plain['loss_key_centroid'].item() != pytest.approx(total / weights, rel=1e-2)
+    assert all(plain[name] == found[name] for name in POSE_LOSSES - {'loss_key_centroid'})
+
+
+def test_weighted_key_centroids_of_nobody_have_no_loss():
+    head = build('KDCPoseHead', key_centroid_weight='gaussian')
+    losses = head.loss(features(), samples_of(pack(codec_config(), NOBODY)))
+    assert losses['loss_key_centroid'] == 0
+
+
+@pytest.mark.parametrize('kind', ['mmdet.L1Loss', 'mmdet.SmoothL1Loss'])
+def test_losses_of_other_libraries_take_the_weights(kind):
+    head = build('KDCPoseHead', key_centroid_weight='gaussian', loss_key_centroid=dict(type=kind))
+    losses = head.loss(features(), samples_of(pack_two_people(codec_config())))
+    plain = build('KDCPoseHead', loss_key_centroid=dict(type=kind)).loss(
+        features(), samples_of(pack_two_people(codec_config())))
+    assert 0 < losses['loss_key_centroid'] < plain['loss_key_centroid']
+
+
+def test_another_weight_of_key_centroids_is_refused():
+    with pytest.raises(ValueError, match="must be 'gaussian' or None, got 'linear'"):
+        build('KDCPoseHead', key_centroid_weight='linear')
+
+
+@pytest.mark.parametrize('kind', ['KDCPoseHead', 'KDCSegHead'])
+def test_group_norm_starts_as_the_identity_and_ignores_the_rest_of_the_batch(kind):
+    """Also where a checkpoint's or another initialisation came before."""
+    head = build(kind, norm_cfg=dict(type='GN', num_groups=2), feat_channels=8)
+    norms = [part for part in head.modules() if isinstance(part, torch.nn.GroupNorm)]
+    assert norms and not any('BatchNorm' in type(part).__name__ for part in head.modules())
+    for norm in norms:
+        torch.nn.init.constant_(norm.weight, 5)
+    head._is_init = False
+    head.init_weights()
+    assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
+    both = features(2)
+    alone = tuple(feat[:1] for feat in both)
+    for name, field in head.train()(both).items():
+        torch.testing.assert_close(field[:1], head.eval()(alone)[name], atol=1e-4, rtol=1e-4)
 
 
 def test_vectors_of_limbs_whose_end_is_not_labelled_do_not_count():
@@ -517,7 +690,7 @@ def test_several_feature_maps_are_summed_at_the_size_of_the_first():
 
 
 def test_an_unknown_kind_of_centroid_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="one of .'static', 'dynamic'., got 'mean'"):
+    with pytest.raises(ValueError, match="one of .'static', 'dynamic', 'keypoint'., got 'mean'"):
         build(seg_head=dict(centroid='mean'))
 
 

@@ -39,6 +39,23 @@ def test_train_and_eval_return_the_module_as_in_torch():
     assert backbone.eval() is backbone and not backbone.training
 
 
+@pytest.mark.parametrize('norm_eval', [False, True])
+def test_norm_eval_keeps_the_statistics_of_batch_norms_while_weights_train(norm_eval):
+    backbone = build(norm_eval=norm_eval).train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    sum(stage.sum() for stage in backbone(torch.randn(2, 3, 33, 33) + 1)).backward()
+    same = [torch.equal(value, before[name]) for name, value in backbone.named_buffers()]
+    assert all(same) if norm_eval else not any(same)
+    assert backbone.bn1.training != norm_eval and backbone.layer4.training
+    assert backbone.bn1.weight.grad.any() and backbone.conv1.weight.grad.any()
+
+
+def test_frozen_stages_stay_in_evaluation():
+    backbone = build(frozen_stages=1).train()
+    assert not backbone.layer1.training and backbone.layer2.training
+    assert not any(weight.requires_grad for weight in backbone.layer1.parameters())
+
+
 @pytest.mark.parametrize('output_stride', [4, 12, 64])
 def test_other_output_strides_are_refused(output_stride):
     with pytest.raises(ValueError, match=f'8, 16 or 32, got {output_stride}'):

@@ -64,6 +64,14 @@ def test_the_vector_loss_is_the_mean_l1_norm_of_the_errors(noise):
     assert loss.item() == pytest.approx(0.5 * np.mean(errors))
 
 
+def test_the_vector_loss_of_weighted_vectors_is_their_weighted_mean(noise):
+    vectors, target, weight = noise(20, 2), noise(20, 2), noise(20, 1).abs()
+    errors = [float((vectors[i] - target[i]).abs().sum()) for i in range(20)]
+    loss = build('VectorL1Loss', loss_weight=0.5)(vectors, target, weight)
+    expected = 0.5 * np.average(errors, weights=weight[:, 0].numpy())
+    assert loss.item() == pytest.approx(expected)
+
+
 def test_the_gradient_of_the_vector_loss_is_exact(noise):
     loss, target = build('VectorL1Loss'), noise(9, 2)
     assert gradcheck(lambda x: loss(x, target), noise(9, 2).requires_grad_())
@@ -78,6 +86,7 @@ def test_without_any_vector_the_loss_is_0(noise):
 
 @pytest.mark.parametrize('old, name', [('KeypointDiskLoss', 'PixelBCELoss'),
                                        ('KeyCentroidLoss', 'VectorL1Loss'),
+                                       ('MaskCentroidLoss', 'VectorL1Loss'),
                                        ('LimbDisplacementLoss', 'VectorL1Loss')])
 def test_losses_go_by_their_earlier_names_too(old, name):
     assert MODELS.get(old) is MODELS.get(name) is not None
@@ -99,6 +108,15 @@ def test_the_dynamic_centroid_is_the_mean_of_an_instances_embeddings(instances):
     for j in range(3):
         own = [embeddings[i] for i in range(12) if owner[i] == j]
         torch.testing.assert_close(means[j], sum(own) / len(own))
+
+
+def test_pixels_count_by_their_weight_and_alike_where_none_has_any(instances):
+    embeddings, owner, _, _ = instances
+    weight = torch.tensor([2., 0, 0, 1, 0, 0, 0, 0, 1, 3, 0, 0], dtype=torch.float64)
+    means = instance_means(embeddings, owner, 3, weight)
+    expected = [(2 * embeddings[0] + embeddings[8]) / 3, (embeddings[3] + 3 * embeddings[9]) / 4,
+                embeddings[owner == 2].mean(0)]
+    torch.testing.assert_close(means, torch.stack(expected))
 
 
 def test_the_mask_centroid_loss_is_the_mean_l1_distance_to_the_own_centroid(instances):
@@ -136,6 +154,21 @@ def test_the_instance_loss_is_dice_plus_cross_entropy_of_phi(instances):
     assert loss.item() == pytest.approx(0.5 * expected)
 
 
+def test_the_instance_loss_of_a_batch_is_the_mean_of_its_images(noise):
+    """However many pixels and instances each has; pixels of other images are no foreign ones."""
+    owner = torch.tensor([1, 0, 0, 1, 0, 2, 2, 3, 5, 4, 3, 3, 4, 5, 5, 5, 5])
+    image = torch.tensor([0, 0, 3, 4, 4, 4])
+    embeddings, centroids, sigmas = noise(17, 2) * 8, noise(6, 2) * 8, 4 + noise(6).abs()
+    loss = build('InstanceGaussianLoss')(embeddings, centroids, sigmas, owner, image)
+    expected = []
+    for i in (0, 3, 4):
+        pixels, own = image[owner] == i, image == i
+        first = int(own.nonzero()[0])
+        expected.append(reference_instance_loss(
+            embeddings[pixels], owner[pixels] - first, centroids[own], sigmas[own]))
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-9)
+
+
 def test_the_instance_loss_of_one_person_has_no_foreign_pixels(instances):
     embeddings, _, centroids, sigmas = instances
     owner = torch.zeros(12, dtype=torch.int64)
@@ -158,6 +191,9 @@ def test_the_gradient_of_the_instance_losses_is_exact(instances):
     embeddings, owner, centroids, sigmas = instances
     gaussian, offset = build('InstanceGaussianLoss'), build('MaskCentroidLoss')
     embeddings.requires_grad_(), sigmas.requires_grad_()
+    image, of_two_images = torch.tensor([0, 0, 1]), owner.sort().values
+    assert gradcheck(lambda e, s: gaussian(e, centroids, s, of_two_images, image),
+                     (embeddings, sigmas))
     assert gradcheck(lambda e, s: gaussian(e, instance_means(e, owner, 3), s, owner),
                      (embeddings, sigmas))
     assert gradcheck(lambda e, s: gaussian(e, centroids, s, owner), (embeddings, sigmas))

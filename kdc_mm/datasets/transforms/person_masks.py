@@ -140,7 +140,8 @@ class BottomupGetPersonMasks(BaseTransform):
           no instance covers in crowd regions and in the boxes of persons without segmentation.
           Not added if the image has persons and none of them has a segmentation.
         - heatmap_ignore (np.ndarray): (h, w) bool, crowd regions and persons without labelled
-          keypoints: their segmentation, or else their box.
+          keypoints: their segmentation, or else their box. It is the people themselves; the
+          codec, which knows the disk radius R, leaves out what lies within R of them as well.
         - keypoint_table (np.ndarray): (N, K, 3) float32: x, y in pixels of the frame, labelled.
         - mask_owner_field, heatmap_ignore_field: the two maps as (1, h, w), which ``PixelData``
           wants

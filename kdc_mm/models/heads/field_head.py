@@ -25,7 +25,8 @@ class FieldHead(BaseHead):
     :class:`~kdc_mm.datasets.transforms.BottomupGetPersonMasks` leaves it for ``PackPoseInputs``:
 
     - ``gt_instance_labels.keypoint_table`` (N, K, 3) float32: x, y in input pixels, labelled
-    - ``gt_fields.heatmap_ignore`` (1, H, W) bool: what takes no part in the heatmap loss
+    - ``gt_fields.heatmap_ignore`` (1, H, W) bool: people whose keypoints are not known; cells
+      within R of them take no part in the heatmap loss
     - ``gt_fields.mask_owner`` (1, H, W) uint8: whose mask each pixel is; absent without masks
 
     A checkpoint remembers :attr:`output_settings`. Predicting under other ones is refused until
@@ -80,7 +81,7 @@ class FieldHead(BaseHead):
     def default_init_cfg(self) -> List[dict]:
         return [
             dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='relu'),
-            dict(type='Constant', layer='BatchNorm2d', val=1)
+            dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1)
         ]
 
     def select_features(self, feats: Features) -> Tensor:
@@ -315,17 +316,22 @@ def split_unit(loss: ConfigType, key: str, setting: str, unit: float) -> Tuple[d
     return loss, unit
 
 
-def vector_loss(loss: nn.Module, vectors: Tensor, target: Tensor, unit: float) -> Tensor:
+def vector_loss(loss: nn.Module,
+                vectors: Tensor,
+                target: Tensor,
+                unit: float,
+                weight: Optional[Tensor] = None) -> Tensor:
     """Any loss of predictions and targets, called with vectors in their unit.
 
     A mean over no vectors is 0. The loss is called all the same, as it may count over processes.
 
     Args:
-        loss (nn.Module): Called with (M, 2) and (M, 2).
+        loss (nn.Module): Called with (M, 2) and (M, 2), and with the weight if there is one.
         vectors (Tensor): (M, 2) in pixels.
         target (Tensor): (M, 2) in pixels.
         unit (float): In pixels.
+        weight (Tensor, optional): (M, 1).
     """
-    value = loss(vectors / unit, target / unit)
+    weights = [] if weight is None else [weight]
+    value = loss(vectors / unit, target / unit, *weights)
     return value if len(vectors) else vectors.sum()
-

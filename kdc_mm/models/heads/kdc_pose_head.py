@@ -5,6 +5,7 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList
 from torch import Tensor, nn
 
+from ...codecs.gaussians import gaussian
 from ...codecs.owner_maps import IGNORED, keypoint_owner_maps
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
@@ -34,10 +35,17 @@ class KDCPoseHead(FieldHead):
             limb's length. KeyCentroids count in radii R. Defaults to 64.
         person_centroid_unit (float, optional): The same for person centroids. Defaults to
             ``limb_unit``.
+        key_centroid_weight (str, optional): ``'gaussian'``: a cell's KeyCentroid counts by its
+            response F* (eq. 3), with σ = R / 2 as in decoding, so that training looks where
+            decoding does. By default all cells of a disk count alike (eq. 4).
         loss_heatmap (dict): Loss of logits, targets and weights (B, K, h, w), by registry name.
         loss_key_centroid, loss_limb, loss_person_centroid (dict): Losses of vectors and targets
-            (M, 2) in their unit, by registry name: any that takes these two.
+            (M, 2) in their unit, by registry name: any that takes these two, and weights (M, 1)
+            where KeyCentroids have any.
         init_cfg (dict, optional): Initialisation.
+
+    Raises:
+        ValueError: for an unknown weight of KeyCentroids.
     """
 
     def __init__(self,
@@ -50,12 +58,17 @@ class KDCPoseHead(FieldHead):
                  norm_cfg: ConfigType = dict(type='BN'),
                  limb_unit: float = 64.,
                  person_centroid_unit: Optional[float] = None,
+                 key_centroid_weight: Optional[str] = None,
                  loss_heatmap: ConfigType = dict(type='PixelBCELoss', loss_weight=4.),
                  loss_key_centroid: ConfigType = dict(type='VectorL1Loss'),
                  loss_limb: ConfigType = dict(type='VectorL1Loss', loss_weight=0.5),
                  loss_person_centroid: ConfigType = dict(type='VectorL1Loss', loss_weight=0.5),
                  init_cfg: OptConfigType = None) -> None:
+        if key_centroid_weight not in (None, 'gaussian'):
+            raise ValueError("KDCPoseHead: key_centroid_weight must be 'gaussian' or None, got "
+                             f'{key_centroid_weight!r}.')
         super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
+        self.key_centroid_weight = key_centroid_weight
         skeleton = self.decoder.skeleton
         self.register_buffer('edges', torch.as_tensor(skeleton.edges), persistent=False)
         self.register_buffer('outgoing', torch.as_tensor(skeleton.outgoing), persistent=False)
@@ -118,7 +131,7 @@ class KDCPoseHead(FieldHead):
              feats: Features,
              batch_data_samples: OptSampleList,
              train_cfg: ConfigType = {}) -> dict:
-        """Losses of a batch (eqs. 1 and 4), targets drawn on the features' device.
+        """Losses of a batch (eqs. 1, 3 and 4), targets drawn on the features' device.
 
         Returns:
             dict: ``loss_heatmap``, ``loss_key_centroid``, ``loss_limb``, ``loss_person_centroid``.
@@ -136,10 +149,10 @@ class KDCPoseHead(FieldHead):
         heatmap = torch.zeros_like(heatmaps)
         heatmap[cells.index] = 1
 
-        def loss_at(name: str, loss: nn.Module, index, target: Tensor) -> Tensor:
+        def loss_at(name: str, loss: nn.Module, index, target: Tensor, weight=None) -> Tensor:
             image, channel, row, column = index
             vectors = fields[name].unflatten(1, (-1, 2))[image, channel, :, row, column]
-            return vector_loss(loss, vectors, target, self.units[name])
+            return vector_loss(loss, vectors, target, self.units[name], weight)
 
         losses = dict(
             loss_heatmap=self.loss_heatmap(heatmaps, heatmap, (owner != IGNORED).float()),
@@ -147,6 +160,13 @@ class KDCPoseHead(FieldHead):
             loss_person_centroid=loss_at('person_centroids', self.loss_person_centroid,
                                          cells.index, cells.person_centroid))
         if 'key_centroids' in fields:
-            losses['loss_key_centroid'] = loss_at('key_centroids', self.loss_key_centroid,
-                                                  cells.index, cells.key_centroid)
+            losses['loss_key_centroid'] = loss_at(
+                'key_centroids', self.loss_key_centroid, cells.index, cells.key_centroid,
+                self._response(cells.key_centroid))
         return losses
+
+    def _response(self, key_centroid: Tensor) -> Optional[Tensor]:
+        """F* (eq. 3) of cells whose keypoint lies at (M, 2): (M, 1); None if they count alike."""
+        if self.key_centroid_weight is None:
+            return None
+        return gaussian(key_centroid.square().sum(1, keepdim=True), self.decoder.radius / 2)

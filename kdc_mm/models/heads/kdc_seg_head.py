@@ -1,4 +1,4 @@
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.structures import InstanceData
@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from ...codecs.owner_maps import IGNORED, is_person
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map, upsample_to_input
-from ...codecs.targets import build_mask_fields, cell_positions
+from ...codecs.targets import build_mask_fields
 from ..losses.instance_losses import instance_means
-from ..losses.normalise import mean_count
 from .field_head import FieldHead, Fields, conv_stack, split_unit, vector_loss
 
-CENTROID_KINDS = ('static', 'dynamic')
+CENTROID_KINDS = ('static', 'dynamic', 'keypoint')
 
 
 @MODELS.register_module()
@@ -29,8 +28,13 @@ class KDCSegHead(FieldHead):
         decoder (dict | PoseSeg): The PoseSeg codec or its config.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
-        centroid (str): ``'dynamic'`` (eq. 7: mean of the embeddings, learnt) or ``'static'``
-            (eq. 5: mean of the mask pixels). Defaults to ``'dynamic'``.
+        centroid (str): What the instances' φ_j (eq. 6) are trained around, and the only difference
+            between the three. ``'static'``: mean of the mask's pixels; ``'dynamic'``: mean of their
+            embeddings (eq. 7); ``'keypoint'``: mean of the embeddings at the person's labelled
+            keypoints that lie on its mask, as decoding has it, or ``'dynamic'`` where there are
+            none. Decoding takes the embeddings at the keypoints whatever the kind: a static
+            network has learnt to let them point to the mean of the mask. Defaults to
+            ``'dynamic'``.
         feat_channels (int): Channels of the 3×3 convolutions. Defaults to 64.
         num_convs (int): 3×3 convolutions before the up-sampling to the mask stride; one more with
             half the channels follows it. With 0 both are left out. Defaults to 2.
@@ -38,11 +42,11 @@ class KDCSegHead(FieldHead):
         mask_unit (float): A 1 of the network is this many pixels of a MaskCentroid offset.
             Defaults to 64.
         loss_semantic (dict): Loss of logits, targets and weights (B, H, W), by registry name.
-        loss_mask_centroid (dict): Loss of an image's embeddings and their instances' centroids
-            (P, 2) in ``mask_unit``, by registry name: any that takes these two. Serves the static
-            centroid only.
-        loss_instance (dict): Loss of an image's embeddings, centroids, bandwidths and owners in
-            pixels, see :class:`~kdc_mm.models.losses.InstanceGaussianLoss`.
+        loss_mask_centroid (dict, optional): Loss of the embeddings and their instances' centroids
+            (P, 2) in ``mask_unit`` (eq. 5), by registry name: any that takes these two. Serves
+            every kind of centroid; by default φ_j alone trains the embeddings.
+        loss_instance (dict): Loss of the embeddings, centroids, bandwidths and owners in pixels,
+            see :class:`~kdc_mm.models.losses.InstanceGaussianLoss`.
         init_cfg (dict, optional): Initialisation.
 
     Raises:
@@ -60,7 +64,7 @@ class KDCSegHead(FieldHead):
                  norm_cfg: ConfigType = dict(type='BN'),
                  mask_unit: float = 64.,
                  loss_semantic: ConfigType = dict(type='PixelBCELoss', loss_weight=2.),
-                 loss_mask_centroid: ConfigType = dict(type='MaskCentroidLoss'),
+                 loss_mask_centroid: OptConfigType = None,
                  loss_instance: ConfigType = dict(type='InstanceGaussianLoss'),
                  init_cfg: OptConfigType = None) -> None:
         if centroid not in CENTROID_KINDS:
@@ -75,8 +79,8 @@ class KDCSegHead(FieldHead):
         self.loss_semantic = MODELS.build(loss_semantic)
         self.loss_instance = MODELS.build(loss_instance)
         loss_mask_centroid, self.mask_unit = split_unit(
-            loss_mask_centroid, 'unit_px', 'mask_unit', mask_unit)
-        self.loss_mask_centroid = MODELS.build(loss_mask_centroid)
+            loss_mask_centroid or {}, 'unit_px', 'mask_unit', mask_unit)
+        self.loss_mask_centroid = MODELS.build(loss_mask_centroid) if loss_mask_centroid else None
 
     @property
     def output_settings(self) -> dict:
@@ -141,7 +145,7 @@ class KDCSegHead(FieldHead):
         """Losses of a batch (eqs. 5 to 7), at input resolution.
 
         Returns:
-            dict: ``loss_semantic``, ``loss_instance`` and, for static centroids,
+            dict: ``loss_semantic``, ``loss_instance`` and, if the head has it,
             ``loss_mask_centroid``; all 0 for images without masks.
         """
         self.trained_with = None
@@ -150,61 +154,85 @@ class KDCSegHead(FieldHead):
                                     self.decoder.input_size)
             for name, field in self.forward(feats).items()
         }
-        owners = self._mask_owners(batch_data_samples, fields['semantic'].device)
-        targets = [build_mask_fields(owner) for owner in owners]
-        loss_semantic = self.loss_semantic(
-            fields['semantic'][:, 0],
-            torch.stack([target['semantic'] for target in targets]),
-            torch.stack([target['semantic_weight'] for target in targets]))
-
-        terms: Dict[str, List[Tensor]] = dict(loss_instance=[])
-        if self.centroid == 'static':
-            terms['loss_mask_centroid'] = []
-        for i, owner in enumerate(owners):
-            if is_person(owner).any():
-                for name, value in self._instance_losses(
-                        fields['mask_centroids'][i], fields['log_bandwidth'][i, 0],
-                        owner).items():
-                    terms[name].append(value)
-        # without masks the fields still belong to the graph, which distributed training needs
-        nothing = fields['mask_centroids'].sum() * 0 + fields['log_bandwidth'].sum() * 0
-        with_masks = fields['semantic'].new_tensor(len(terms['loss_instance']))
-        images = mean_count(with_masks)
+        tables = self._keypoint_tables(batch_data_samples, fields['semantic'].device)
+        owner = self._mask_owners(batch_data_samples, fields['semantic'].device)
+        target = build_mask_fields(owner)
         return dict(
-            loss_semantic=loss_semantic,
-            **{name: sum(values, nothing) / images for name, values in terms.items()})
+            loss_semantic=self.loss_semantic(
+                fields['semantic'][:, 0], target['semantic'], target['semantic_weight']),
+            **self._instance_losses(fields['mask_centroids'], fields['log_bandwidth'][:, 0], owner,
+                                    tables))
 
-    def _mask_owners(self, samples, device) -> List[Tensor]:
-        """Owner map (H, W) of each image's masks; all ignored without masks."""
+    def _mask_owners(self, samples, device) -> Tensor:
+        """Owner maps (B, H, W) of the images' masks; all ignored without masks."""
         width, height = self.decoder.input_size
-        owners = []
-        for sample in samples:
-            self._check_targets(sample)
-            owners.append(
-                sample.gt_fields.mask_owner[0].to(device) if 'mask_owner' in sample.gt_fields else
-                torch.full((height, width), IGNORED, dtype=torch.uint8, device=device))
-        return owners
+        return torch.stack([
+            sample.gt_fields.mask_owner[0].to(device) if 'mask_owner' in sample.gt_fields else
+            torch.full((height, width), IGNORED, dtype=torch.uint8, device=device)
+            for sample in samples
+        ])
 
-    def _instance_losses(self, offset: Tensor, log_bandwidth: Tensor,
-                         owner: Tensor) -> Dict[str, Tensor]:
-        """Losses of one image's embedding.
+    def _instance_losses(self, offset: Tensor, log_bandwidth: Tensor, owner: Tensor,
+                         tables: Sequence[Tensor]) -> Dict[str, Tensor]:
+        """Losses of a batch's embeddings, all its instances at once.
 
         Args:
-            offset (Tensor): (2, H, W) MaskCentroid offsets v in pixels.
-            log_bandwidth (Tensor): (H, W).
-            owner (Tensor): (H, W) uint8 owner map with a person in it.
+            offset (Tensor): (B, 2, H, W) MaskCentroid offsets v in pixels.
+            log_bandwidth (Tensor): (B, H, W).
+            owner (Tensor): (B, H, W) uint8 owner maps.
+            tables (sequence[Tensor]): B keypoint tables (N, K, 3).
         """
-        height, width = owner.shape
-        person = is_person(owner)
-        ids, instance = owner[person].unique(return_inverse=True)
-        pixels = cell_positions(height, width, 1, owner.device)[:, person].T
-        embeddings = pixels + offset[:, person].T
-        sigmas = instance_means(log_bandwidth[person][:, None], instance, len(ids))[:, 0].exp()
-        if self.centroid == 'dynamic':
-            centroids = instance_means(embeddings, instance, len(ids))
-            return dict(loss_instance=self.loss_instance(embeddings, centroids, sigmas, instance))
-        centroids = instance_means(pixels, instance, len(ids))
-        return dict(
-            loss_instance=self.loss_instance(embeddings, centroids, sigmas, instance),
-            loss_mask_centroid=vector_loss(self.loss_mask_centroid, embeddings,
-                                           centroids[instance], self.mask_unit))
+        index = is_person(owner).nonzero(as_tuple=True)
+        image, row, column = index
+        pixels = torch.stack([column, row], 1).float()
+        embeddings = pixels + offset[image, :, row, column]
+        image, instance = number_instances(image, owner[index])
+        sigmas = instance_means(log_bandwidth[index][:, None], instance, len(image))[:, 0].exp()
+        centroids = instance_means(
+            pixels if self.centroid == 'static' else embeddings, instance, len(image),
+            count_keypoints(tables, owner)[index] if self.centroid == 'keypoint' else None)
+        losses = dict(
+            loss_instance=self.loss_instance(embeddings, centroids, sigmas, instance, image))
+        if self.loss_mask_centroid is not None:
+            losses['loss_mask_centroid'] = vector_loss(
+                self.loss_mask_centroid, embeddings, centroids[instance], self.mask_unit)
+        return losses
+
+
+def number_instances(image: Tensor, owner: Tensor) -> Tuple[Tensor, Tensor]:
+    """Number the n instances of a batch that own a pixel, image by image.
+
+    Args:
+        image (Tensor): (P,) int64 image of each person pixel.
+        owner (Tensor): (P,) uint8 owner of each, 1 to 254.
+
+    Returns:
+        tuple: image of each instance (n,), ascending, and instance of each pixel (P,), both int64.
+    """
+    name = image * 256 + owner
+    present = name.bincount() > 0
+    return present.nonzero()[:, 0] // 256, (present.cumsum(0) - 1)[name]
+
+
+def count_keypoints(tables: Sequence[Tensor], owner: Tensor) -> Tensor:
+    """How many labelled keypoints of the pixel's own person lie on each pixel.
+
+    Args:
+        tables (sequence[Tensor]): B keypoint tables (N, K, 3): x, y in pixels, labelled. Row j is
+            person j + 1 of the owner map.
+        owner (Tensor): (B, H, W) uint8 owner maps.
+
+    Returns:
+        Tensor: (B, H, W) float32.
+    """
+    height, width = owner.shape[1:]
+    person = torch.cat([torch.arange(len(table)) + 1 for table in tables]).to(owner.device)
+    image = torch.cat([torch.full((len(table), ), i) for i, table in enumerate(tables)])
+    x, y, labelled = torch.cat(list(tables)).unbind(-1)
+    column, row = x.round().clamp(-1, width), y.round().clamp(-1, height)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    position = (image.to(owner.device)[:, None].expand_as(x),
+                row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long())
+    counts = inside & (labelled > 0) & (owner[position] == person[:, None])
+    return torch.zeros(owner.shape, device=owner.device).index_put(
+        position, counts.float(), accumulate=True)

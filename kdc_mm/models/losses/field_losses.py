@@ -1,4 +1,7 @@
 """Losses of PoseNet's fields and of the semantic map (paper, 3.1 to 3.3)."""
+from typing import Optional
+
+import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -35,13 +38,14 @@ class PixelBCELoss(nn.Module):
         return self.loss_weight * loss / mean_count(weight.sum())
 
 
-@MODELS.register_module(name=['VectorL1Loss', 'KeyCentroidLoss', 'LimbDisplacementLoss'])
+@MODELS.register_module(
+    name=['VectorL1Loss', 'KeyCentroidLoss', 'LimbDisplacementLoss', 'MaskCentroidLoss'])
 class VectorL1Loss(nn.Module):
-    """L1 norm of vector errors, averaged over the vectors of the global batch (eq. 4).
+    """L1 norm of vector errors, averaged over the vectors of the global batch (eqs. 4 and 5).
 
-    Serves KeyCentroids, limb displacements and person centroids, each in the unit that the head
-    predicts it in. Its names used to be ``KeyCentroidLoss`` and ``LimbDisplacementLoss``, which
-    stay registered.
+    Serves KeyCentroids, limb displacements, person centroids and MaskCentroids, each in the unit
+    that the head predicts it in. Its names used to be ``KeyCentroidLoss``,
+    ``LimbDisplacementLoss`` and ``MaskCentroidLoss``, which stay registered.
 
     Args:
         loss_weight (float): Defaults to 1.
@@ -51,14 +55,19 @@ class VectorL1Loss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, vectors: Tensor, target: Tensor) -> Tensor:
+    def forward(self,
+                vectors: Tensor,
+                target: Tensor,
+                weight: Optional[Tensor] = None) -> Tensor:
         """
         Args:
             vectors (Tensor): (..., 2) in the head's unit.
             target (Tensor): The same shape.
+            weight (Tensor, optional): (..., 1), how much each vector counts in the mean.
 
         Returns:
             Tensor: scalar; 0 without vectors.
         """
-        error = (vectors - target).abs().sum(-1)
-        return self.loss_weight * error.sum() / mean_count(error.new_full((), error.numel()))
+        error = (vectors - target).abs().sum(-1, keepdim=True)
+        weight = torch.ones_like(error) if weight is None else weight
+        return self.loss_weight * (error * weight).sum() / mean_count(weight.sum())

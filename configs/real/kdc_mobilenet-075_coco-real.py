@@ -1,0 +1,98 @@
+# A network for real photos in an hour or two on two CPU cores: BodyPix's backbone, converted as
+# docs/bodypix.md says (load_from), a new FPN to stride 4 and new heads, on a few thousand photos.
+_base_ = ['../kdc_rn152_coco.py']
+
+iterations = 4000
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=1000)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
+    paramwise_cfg=dict(
+        norm_decay_mult=0, bias_decay_mult=0, custom_keys=dict(backbone=dict(lr_mult=0.3))),
+    clip_grad=dict(max_norm=5.))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(
+        type='CosineAnnealingLR', by_epoch=False, begin=200, end=iterations,
+        T_max=iterations - 200, eta_min_ratio=0.01),
+]
+auto_scale_lr = dict(base_batch_size=8)
+
+codec = dict(input_size=(257, 257), heatmap_stride=4, mask_stride=4, radius=20)
+
+model = dict(
+    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    backbone=dict(
+        _delete_=True,
+        type='TFGraph',
+        architecture='mobilenet_v1_075',
+        output_stride=16,
+        out_strides=(4, 8, 16)),
+    neck=dict(
+        in_channels=[96, 192, 384], out_channels=64, num_outs=3, norm_cfg=dict(type='BN')),
+    head=dict(
+        in_channels=64,
+        in_index=(0, 1, 2),
+        decoder=codec,
+        pose_head=dict(feat_channels=96, limb_unit=40),
+        seg_head=dict(feat_channels=64, num_convs=1, mask_unit=40)),
+    test_cfg=dict(flip_test=False))
+
+# BodyPix was trained with grey around its images
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(
+        type='BottomupRandomAffine',
+        input_size=codec['input_size'],
+        scale_type='long',
+        scale_factor=(0.6, 1.4),
+        rotate_factor=30,
+        shift_factor=0.15,
+        pad_val=127),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='BottomupGetPersonMasks'),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(
+        type='BottomupResize',
+        input_size=codec['input_size'],
+        size_factor=1,
+        pad_val=(127, 127, 127)),
+    _base_.pack_test_inputs,
+]
+
+data_root = 'data/coco-real/'
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/person_keypoints_train.json',
+        data_prefix=dict(img='train_images/'),
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/person_keypoints_val.json',
+        data_prefix=dict(img='val_images/'),
+        pipeline=val_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(
+        type='CocoMetric',
+        ann_file=data_root + 'annotations/person_keypoints_val.json',
+        nms_mode='none',
+        score_mode='bbox'),
+    dict(
+        type='PersonSegMetric',
+        ann_file=data_root + 'annotations/person_keypoints_val.json',
+        metric='segm'),
+]
+test_evaluator = val_evaluator
+
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=1000), logger=dict(interval=20))
+log_processor = dict(by_epoch=False)
