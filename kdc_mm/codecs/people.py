@@ -50,3 +50,12 @@ class People(NamedTuple):
     scores: np.ndarray
     masks: Optional[Masks] = None
     mask_scores: Optional[np.ndarray] = None
+
+    @classmethod
+    def none(cls, num_keypoints: int) -> 'People':
+        """No person of K keypoints, with masks."""
+        scores = np.zeros(0, np.float32)
+        shape = (0, num_keypoints)
+        poses = Poses(np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32),
+                      np.zeros(shape, bool))
+        return cls(poses, scores, Masks([], scores), scores)

@@ -195,10 +195,9 @@ class FieldHead(BaseHead):
         """Fields at heatmap stride for drawing: probabilities and pixel vectors."""
         width, height = self.decoder.heatmap_size
         drawn = {}
-        for name, key in (('heatmaps', 'heatmaps'), ('key_centroids', 'key_centroids'),
-                          ('semantic', 'semantic'), ('mask_centroids', 'mask_centroids')):
-            if key in fields:
-                field = resize_map(fields[key], (height, width))
+        for name in ('heatmaps', 'key_centroids', 'semantic', 'mask_centroids'):
+            if name in fields:
+                field = resize_map(fields[name], (height, width))
                 drawn[name] = field.sigmoid() if name in ('heatmaps', 'semantic') else field
         batch = len(next(iter(drawn.values())))
         return [PixelData(**{k: v[i].detach() for k, v in drawn.items()}) for i in range(batch)]
@@ -227,26 +226,27 @@ def merge_flipped(fields: Fields, mirrored: Fields, codec: PoseSeg) -> Fields:
     Returns:
         dict: merged fields.
     """
-    skeleton = codec.skeleton
-    single = [0]
-    channel = dict(
-        heatmaps=skeleton.flip_indices, key_centroids=skeleton.flip_indices,
-        person_centroids=skeleton.flip_indices, limbs=skeleton.mirrored_edges, semantic=single,
-        mask_centroids=single, log_bandwidth=single)
-    scalar = ('heatmaps', 'semantic', 'log_bandwidth')
+    keypoints, limbs = codec.skeleton.flip_indices, codec.skeleton.mirrored_edges
+    # of each field: numbers per channel, stride, and the channel that shows the mirror image
+    layout = dict(
+        heatmaps=(1, codec.heatmap_stride, keypoints),
+        key_centroids=(2, codec.heatmap_stride, keypoints),
+        person_centroids=(2, codec.heatmap_stride, keypoints),
+        limbs=(2, codec.heatmap_stride, limbs),
+        semantic=(1, codec.mask_stride, [0]),
+        mask_centroids=(2, codec.mask_stride, [0]),
+        log_bandwidth=(1, codec.mask_stride, [0]))
     merged = {}
     for name, field in fields.items():
-        dims = 1 if name in scalar else 2
-        stride = codec.mask_stride if name in ('semantic', 'mask_centroids', 'log_bandwidth') else (
-            codec.heatmap_stride)
-        vectors = field.unflatten(1, (-1, dims))
+        dims, stride, source = layout[name]
+        values = field.unflatten(1, (-1, dims))
         back = _mirror(mirrored[name], codec.input_size[0], stride).unflatten(1, (-1, dims))
-        back = back[:, list(channel[name])]
+        back = back[:, list(source)]
         if dims == 2:
             back = back * back.new_tensor([-1, 1])[:, None, None]
-        lacking = torch.tensor([source < 0 for source in channel[name]], device=field.device)
-        back = torch.where(lacking[:, None, None, None], vectors, back)
-        merged[name] = ((vectors + back) / 2).flatten(1, 2)
+        lacking = torch.tensor([channel < 0 for channel in source], device=field.device)
+        back = torch.where(lacking[:, None, None, None], values, back)
+        merged[name] = ((values + back) / 2).flatten(1, 2)
     return merged
 
 
@@ -294,7 +294,7 @@ def _store_output_settings(head: FieldHead, state_dict, prefix: str, local_metad
     local_metadata['output_settings'] = head.output_settings
 
 
-def split_unit(loss: ConfigType, key: str, setting: str, unit: float) -> Tuple[dict, float]:
+def take_old_unit(loss: ConfigType, key: str, setting: str, unit: float) -> Tuple[dict, float]:
     """The config of a loss and the unit of its vectors, which older configs give to the loss.
 
     Args:

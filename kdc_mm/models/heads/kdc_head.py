@@ -1,3 +1,4 @@
+"""PoseNet and SegNet as one head."""
 from typing import Optional, Sequence, Tuple, Union
 
 from mmpose.registry import MODELS

@@ -1,3 +1,4 @@
+"""PoseNet (paper, 3.1 and 3.2): where keypoints are, and whose."""
 from typing import Optional, Sequence, Union
 
 import torch
@@ -10,9 +11,9 @@ from ...codecs.owner_maps import IGNORED, keypoint_owner_maps
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
 from ...codecs.targets import build_disk_cells
-from .field_head import FieldHead, Fields, conv_stack, split_unit, vector_loss
+from .field_head import FieldHead, Fields, conv_stack, take_old_unit, vector_loss
 
-#: Share of cells that a fresh network takes for a keypoint: below the codec's threshold.
+#: Logit of every cell of a fresh network: a heat of 0.05, below the codec's threshold.
 _PRIOR_LOGIT = -3.
 
 
@@ -83,8 +84,8 @@ class KDCPoseHead(FieldHead):
 
         if person_centroid_unit is None:
             person_centroid_unit = limb_unit
-        loss_limb, limb_unit = split_unit(loss_limb, 'unit_px', 'limb_unit', limb_unit)
-        loss_person_centroid, person_centroid_unit = split_unit(
+        loss_limb, limb_unit = take_old_unit(loss_limb, 'unit_px', 'limb_unit', limb_unit)
+        loss_person_centroid, person_centroid_unit = take_old_unit(
             loss_person_centroid, 'unit_px', 'person_centroid_unit', person_centroid_unit)
         self.units = dict(limbs=limb_unit, person_centroids=person_centroid_unit)
         self.loss_heatmap = MODELS.build(loss_heatmap)
@@ -92,7 +93,7 @@ class KDCPoseHead(FieldHead):
         self.loss_person_centroid = MODELS.build(loss_person_centroid)
         if self.decoder.use_key_centroid:
             self.units['key_centroids'] = self.decoder.radius
-            loss_key_centroid, _ = split_unit(
+            loss_key_centroid, _ = take_old_unit(
                 loss_key_centroid, 'radius', "the codec's radius", self.decoder.radius)
             self.loss_key_centroid = MODELS.build(loss_key_centroid)
 

@@ -1,19 +1,30 @@
+"""SegNet (paper, 3.3): whose each person pixel is."""
+from math import log
 from typing import Dict, Optional, Sequence, Tuple, Union
 
 import torch
-from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
 from torch import Tensor, nn
 
 from ...codecs.owner_maps import IGNORED, is_person
+from ...codecs.people import People
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map, upsample_to_input
 from ...codecs.targets import build_mask_fields
 from ..losses.instance_losses import instance_means
-from .field_head import FieldHead, Fields, conv_stack, split_unit, vector_loss
+from .field_head import (
+    FieldHead,
+    Fields,
+    conv_stack,
+    pack_instances,
+    take_old_unit,
+    vector_loss,
+)
 
 CENTROID_KINDS = ('static', 'dynamic', 'keypoint')
+#: Bandwidths lie within e^±4 of R.
+_WIDEST = 4.
 
 
 @MODELS.register_module()
@@ -78,7 +89,7 @@ class KDCSegHead(FieldHead):
         self.out = nn.Conv2d(fine_channels, 4, 1)
         self.loss_semantic = MODELS.build(loss_semantic)
         self.loss_instance = MODELS.build(loss_instance)
-        loss_mask_centroid, self.mask_unit = split_unit(
+        loss_mask_centroid, self.mask_unit = take_old_unit(
             loss_mask_centroid or {}, 'unit_px', 'mask_unit', mask_unit)
         self.loss_mask_centroid = MODELS.build(loss_mask_centroid) if loss_mask_centroid else None
 
@@ -117,7 +128,7 @@ class KDCSegHead(FieldHead):
             semantic=semantic,
             mask_centroids=offset.float() * self.mask_unit,
             # a fresh network starts with σ = R
-            log_bandwidth=log_bandwidth.clamp(-4, 4) + torch.tensor(self.decoder.radius).log())
+            log_bandwidth=log_bandwidth.clamp(-_WIDEST, _WIDEST) + log(self.decoder.radius))
 
     def predict(self,
                 feats: Features,
@@ -126,17 +137,8 @@ class KDCSegHead(FieldHead):
         """Fields of every image and no instances, see the class."""
         self._check_output_settings()
         fields = self.forward(feats[0] if test_cfg.get('flip_test', False) else feats)
-        instances = [
-            InstanceData(
-                keypoints=torch.zeros(0, self.num_keypoints, 2).numpy(),
-                keypoint_scores=torch.zeros(0, self.num_keypoints).numpy(),
-                bboxes=torch.zeros(0, 4).numpy(),
-                bbox_scores=torch.zeros(0).numpy(),
-                scores=torch.zeros(0).numpy(),
-                labels=torch.zeros(0, dtype=torch.int64).numpy(),
-                masks=[]) for _ in batch_data_samples
-        ]
-        return instances, self._pack_fields(fields)
+        return ([pack_instances(People.none(self.num_keypoints)) for _ in batch_data_samples],
+                self._pack_fields(fields))
 
     def loss(self,
              feats: Features,

@@ -12,14 +12,14 @@ from .normalise import mean_count
 
 
 def instance_means(values: Tensor,
-                   owner: Tensor,
+                   instance: Tensor,
                    num_instances: int,
                    weight: Optional[Tensor] = None) -> Tensor:
     """Mean over each instance's pixels, e.g. C_j = Σ e_i / |N_j| of eq. 7.
 
     Args:
         values (Tensor): (P, C).
-        owner (Tensor): (P,) int64 in [0, n).
+        instance (Tensor): (P,) int64 in [0, n), whose each pixel is.
         num_instances (int): n; every instance owns a pixel.
         weight (Tensor, optional): (P,) how much each pixel counts; alike in instances of which
             none does.
@@ -28,10 +28,10 @@ def instance_means(values: Tensor,
         Tensor: (n, C), differentiable.
     """
     def total_of(part: Tensor) -> Tensor:
-        return part.new_zeros(num_instances, *part.shape[1:]).index_add(0, owner, part)
+        return part.new_zeros(num_instances, *part.shape[1:]).index_add(0, instance, part)
 
     weight = torch.ones_like(values[:, 0]) if weight is None else (
-        torch.where(total_of(weight)[owner] > 0, weight, 1.))
+        torch.where(total_of(weight)[instance] > 0, weight, 1.))
     return total_of(values * weight[:, None]) / total_of(weight)[:, None]
 
 
@@ -57,14 +57,14 @@ class InstanceGaussianLoss(nn.Module):
                 embeddings: Tensor,
                 centroids: Tensor,
                 sigmas: Tensor,
-                owner: Tensor,
+                instance: Tensor,
                 image: Optional[Tensor] = None) -> Tensor:
         """
         Args:
             embeddings (Tensor): (P, 2) in pixels, one image's after the other's.
             centroids (Tensor): (n, 2) C_j in pixels.
             sigmas (Tensor): (n,) σ_j in pixels.
-            owner (Tensor): (P,) int64 instance of each pixel.
+            instance (Tensor): (P,) int64 in [0, n), whose each pixel is.
             image (Tensor, optional): (n,) int64 image of each instance, ascending. By default all
                 are in one.
 
@@ -73,32 +73,32 @@ class InstanceGaussianLoss(nn.Module):
         """
         if image is None:
             image = torch.zeros_like(sigmas, dtype=torch.int64)
-        pixels = image[owner].unique_consecutive(return_counts=True)[1].tolist()
+        pixels = image[instance].unique_consecutive(return_counts=True)[1].tolist()
         images = mean_count(sigmas.new_tensor(len(pixels)))
         if not pixels:  # still a part of the graph, which distributed training needs
             return embeddings.sum() + sigmas.sum()
         image = image.unique_consecutive(return_inverse=True)[1]
         losses = self._losses_of_instances(
             pad_sequence(embeddings.split(pixels), batch_first=True)[image], centroids, sigmas,
-            pad_sequence(owner.split(pixels), batch_first=True, padding_value=-1)[image])
+            pad_sequence(instance.split(pixels), batch_first=True, padding_value=-1)[image])
         return self.loss_weight * instance_means(losses[:, None], image, len(pixels)).sum() / images
 
     @staticmethod
     def _losses_of_instances(embeddings: Tensor, centroids: Tensor, sigmas: Tensor,
-                             owner: Tensor) -> Tensor:
+                             instance: Tensor) -> Tensor:
         """Both terms of each instance: (n,).
 
         Args:
             embeddings (Tensor): (n, P', 2) of all person pixels of the instance's image, padded.
             centroids (Tensor): (n, 2).
             sigmas (Tensor): (n,).
-            owner (Tensor): (n, P') int64, -1 for padding.
+            instance (Tensor): (n, P') int64, whose each pixel is, -1 for padding.
         """
         (x, y), centre = embeddings.unbind(-1), centroids[..., None]
         squared = (x - centre[:, 0]).square() + (y - centre[:, 1]).square()
         exponent = squared_deviation(squared, sigmas[:, None])
-        own = owner == torch.arange(len(sigmas), device=owner.device)[:, None]
-        pixel = (owner >= 0).to(squared.dtype)
+        own = instance == torch.arange(len(sigmas), device=instance.device)[:, None]
+        pixel = (instance >= 0).to(squared.dtype)
         size = own.sum(1, dtype=squared.dtype)
         phi = torch.exp(-exponent)
         dice = 1 - 2 * (phi * own).sum(1) / ((phi * pixel).sum(1) + size)

@@ -1,3 +1,4 @@
+"""What MMPose's AssociativeEmbedding head lacks to be trained; no part of KDC."""
 from typing import Optional
 
 from mmpose.models.losses import KeypointMSELoss
