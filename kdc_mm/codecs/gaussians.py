@@ -18,14 +18,20 @@ def squared_deviation(squared_distance, sigma):
 
 
 def gaussian(squared_distance, sigma):
-    """exp(−d²/2σ²) of numbers, arrays or tensors, differentiable.
-
-    - F* (eq. 3): d = |p − q| from a cell to its keypoint, σ tied to the disk radius R.
-    - φ_j(e) (eqs. 6 and 7): d = |e − C_j| from an embedding to a MaskCentroid, σ_j the bandwidth of
-      the instance.
-    """
+    """exp(−d²/2σ²) of numbers, arrays or tensors, differentiable."""
     exponent = -squared_deviation(squared_distance, sigma)
     return torch.exp(exponent) if torch.is_tensor(exponent) else np.exp(exponent)
+
+
+def key_centroid_response(squared_distance, radius):
+    """F* (eq. 3): :func:`gaussian` of d = |p − q| from a cell to its keypoint, σ = R/2."""
+    return gaussian(squared_distance, radius / 2)
+
+
+def mask_centroid_response(squared_distance, sigma):
+    """φ_j(e) (eqs. 6 and 7): :func:`gaussian` of d = |e − C_j| from an embedding to a MaskCentroid,
+    σ_j the bandwidth of the instance."""
+    return gaussian(squared_distance, sigma)
 
 
 def largest_deviation(threshold: float) -> float:
@@ -41,6 +47,12 @@ squared_deviation_njit = numba.njit(cache=True)(squared_deviation)
 def gaussian_njit(squared_distance, sigma):
     """:func:`gaussian` for compiled kernels: numbers or arrays."""
     return np.exp(-squared_deviation_njit(squared_distance, sigma))
+
+
+@numba.njit(cache=True)
+def key_centroid_response_njit(squared_distance, radius):
+    """:func:`key_centroid_response` for compiled kernels."""
+    return gaussian_njit(squared_distance, radius / 2)
 
 
 def gaussian_kernels(sigmas: Sequence[float]) -> Tensor:
