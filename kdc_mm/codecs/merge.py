@@ -64,22 +64,31 @@ def vote_scatter(votes: Votes) -> float:
     Returns:
         float: 0 without such pairs.
     """
-    if not len(votes.channel):
+    step = 1 + len(votes.channel) // _SCATTER_SAMPLES
+    differences = _lagged_differences(votes.channel, votes.cell, votes.position, step)
+    middle = len(differences) // 2
+    if not middle:
         return 0.
-    v, u = votes.cell.T
-    rows, columns = v.max() + 1 + _LAG, u.max() + 1 + _LAG
-    cell = (votes.channel * rows + v) * columns + u
-    vote_of_cell = np.full(cell[-1] + 1 + _LAG * columns, -1, np.int32)
-    vote_of_cell[cell] = np.arange(len(cell))
-    sample = np.arange(0, len(cell), 1 + len(cell) // _SCATTER_SAMPLES)
-    differences = []
-    for lag in (_LAG, _LAG * columns):
-        other = vote_of_cell.take(cell[sample] + lag)
-        paired = other >= 0
-        differences.append(votes.position.take(sample[paired], 0) -
-                           votes.position.take(other[paired], 0))
-    differences = np.abs(np.concatenate(differences))
-    return float(np.median(differences) / _MEDIAN_DIFFERENCE) if len(differences) else 0.
+    return float(np.partition(differences, middle)[middle] / _MEDIAN_DIFFERENCE)
+
+
+@numba.njit(cache=True)
+def _lagged_differences(channel, cell, position, step):
+    """|x − x'| and |y − y'| (D,) of every ``step``-th vote and the one ``_LAG`` cells on in its row
+    or its column; ``channel`` (M,), ``cell`` (M, 2) and ``position`` (M, 2) as of Votes."""
+    differences = np.empty(4 * len(channel), np.float32)
+    count = 0
+    for lag_v, lag_u in ((0, _LAG), (_LAG, 0)):
+        j = 0
+        for i in range(0, len(channel), step):
+            sought = channel[i], cell[i, 0] + lag_v, cell[i, 1] + lag_u
+            while j < len(channel) and (channel[j], cell[j, 0], cell[j, 1]) < sought:
+                j += 1
+            if j < len(channel) and (channel[j], cell[j, 0], cell[j, 1]) == sought:
+                for axis in range(2):
+                    differences[count] = abs(position[i, axis] - position[j, axis])
+                    count += 1
+    return differences[:count]
 
 
 def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float,
@@ -100,8 +109,8 @@ def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float,
         score is their weighted mean heat, less in proportion where support is not full.
     """
     bounds = np.searchsorted(votes.channel, np.arange(num_keypoints + 1))
-    keypoints = _merge_votes(votes, bounds, _by_weight(votes, bounds),
-                             merging_tolerance(merge_radius))
+    order = np.argsort(_weight_keys(votes.weight, bounds), kind='stable')
+    keypoints = _merge_votes(votes, bounds, order, merging_tolerance(merge_radius))
     support = keypoints.support.astype(np.float64)
     heat = keypoints.score / keypoints.support
     score = heat * np.minimum(1, support / (_FULL_SUPPORT * full_weight))
@@ -121,14 +130,17 @@ def strongest_of_each_kind(keypoints: Keypoints, limit: int) -> Keypoints:
     return Keypoints(*(part[kept] for part in keypoints))
 
 
-def _by_weight(votes: Votes, bounds: np.ndarray) -> np.ndarray:
-    """Order (M,) of the votes by channel, then by falling weight in steps of the heaviest's."""
-    heaviest = [votes.weight[low:high].max(initial=1e-12)
-                for low, high in zip(bounds[:-1], bounds[1:])]
-    heaviest = np.repeat(np.array(heaviest, np.float64), np.diff(bounds))
-    step = (votes.weight / heaviest * _WEIGHT_STEPS).astype(np.int16)
-    key = votes.channel.astype(np.int16) * np.int16(_WEIGHT_STEPS + 1) - step
-    return np.argsort(key, kind='stable')
+@numba.njit(cache=True)
+def _weight_keys(weight, bounds):
+    """(M,) int16 that sort votes by channel, then by falling weight in steps of the heaviest's."""
+    keys = np.empty(len(weight), np.int16)
+    for k in range(len(bounds) - 1):
+        heaviest = 1e-12
+        for i in range(bounds[k], bounds[k + 1]):
+            heaviest = max(heaviest, weight[i])
+        for i in range(bounds[k], bounds[k + 1]):
+            keys[i] = k * (_WEIGHT_STEPS + 1) - np.int64(weight[i] / heaviest * _WEIGHT_STEPS)
+    return keys
 
 
 @numba.njit(cache=True)
