@@ -82,13 +82,13 @@ def grouping_tolerance(limb_px: float = 4.,
                              Tolerance(centroid_px, centroid_relative, least_px), limit)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline='always')
 def disagreement(error_px, length_px, tolerance):
     """An error in tolerances: over what the length allows."""
     return error_px / max(tolerance.least_px, tolerance.px + tolerance.relative * length_px)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline='always')
 def distance(a, b):
     """|a − b| of two points (2,)."""
     dx, dy = a[0] - b[0], a[1] - b[1]

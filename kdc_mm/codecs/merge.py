@@ -66,10 +66,7 @@ def vote_scatter(votes: Votes) -> float:
     """
     step = 1 + len(votes.channel) // _SCATTER_SAMPLES
     differences = _lagged_differences(votes.channel, votes.cell, votes.position, step)
-    middle = len(differences) // 2
-    if not middle:
-        return 0.
-    return float(np.partition(differences, middle)[middle] / _MEDIAN_DIFFERENCE)
+    return float(np.median(differences) / _MEDIAN_DIFFERENCE) if len(differences) else 0.
 
 
 @numba.njit(cache=True)
@@ -192,14 +189,10 @@ def _add_vote(keypoints, n, votes, i):
     keypoints.support[n] += weight
     keypoints.score[n] += weight * votes.heat[i]
     share = weight / keypoints.support[n]
-    _move(keypoints.position[n], votes.position[i], share)
-    _move(keypoints.person_centroid[n], votes.person_centroid[i], share)
-    for d in range(votes.ends.shape[1]):
-        _move(keypoints.ends[n, d], votes.ends[i, d], share)
-
-
-@numba.njit(cache=True, inline='always')
-def _move(mean, point, share):
-    """Move a mean (2,) to a point by a share of the way."""
+    position, person_centroid, ends = keypoints.position, keypoints.person_centroid, keypoints.ends
     for axis in range(2):
-        mean[axis] += share * (point[axis] - mean[axis])
+        position[n, axis] += share * (votes.position[i, axis] - position[n, axis])
+        person_centroid[n, axis] += share * (
+            votes.person_centroid[i, axis] - person_centroid[n, axis])
+        for d in range(ends.shape[1]):
+            ends[n, d, axis] += share * (votes.ends[i, d, axis] - ends[n, d, axis])

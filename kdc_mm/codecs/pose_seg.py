@@ -315,8 +315,7 @@ class PoseSeg(BaseKeypointCodec):
             poses, centroids = add_unposed_persons(poses, centroids, maps, threshold,
                                                    refine.unposed_area)
         masks = cluster_masks(maps, centroids, frame, threshold)
-        return People(poses, poses.strength, masks,
-                      (masks.scores * mask_trust(poses)).astype(np.float32))
+        return People(poses, poses.strength, masks, masks.scores * mask_trust(poses))
 
 
 def _check_positive(**values: Optional[float]) -> None:

@@ -362,4 +362,4 @@ def add_unposed_persons(poses: Poses, centroids: MaskCentroids, maps: MaskMaps, 
 def mask_trust(poses: Poses) -> np.ndarray:
     """How much a pose confirms its mask (n,): the root of its score, as a person cut off at the
     waist shows half its keypoints, but all of its mask; ``_UNPOSED_TRUST`` without a keypoint."""
-    return np.where(poses.detected.any(1), np.sqrt(poses.strength), np.float64(_UNPOSED_TRUST))
+    return np.where(poses.detected.any(1), np.sqrt(poses.strength), np.float32(_UNPOSED_TRUST))
