@@ -1,4 +1,8 @@
-"""When two predictions mean the same keypoint, limb end or person: one rule for all steps."""
+"""When two predictions mean the same keypoint, limb end or person: one rule for all steps.
+
+Errors are measured in tolerances, and several of one pair add as squares; each step sets its limit,
+1 unless it says otherwise.
+"""
 from typing import NamedTuple
 
 import numba
@@ -15,16 +19,76 @@ class Tolerance(NamedTuple):
     least_px: float = 0.
 
 
-@numba.njit(cache=True)
-def disagreement(error_px, length_px, tolerance):
-    """Error over what its length allows; from 1 on, two predictions do not mean the same.
+class KeypointTolerance(NamedTuple):
+    """When two predictions mean one keypoint: ``place`` for where it is, ``person_centroid`` for
+    whose it is."""
+    place: Tolerance
+    person_centroid: Tolerance
 
-    Errors of several kinds (where a limb ends, where the centroid lies) add as squares.
+
+class GroupingTolerance(NamedTuple):
+    """When two keypoints belong to one person: ``limb`` for where a limb ends, ``person_centroid``
+    for whose they are; pairs beyond ``limit`` tolerances do not belong together."""
+    limb: Tolerance
+    person_centroid: Tolerance
+    limit: float
+
+
+# Three steps ask whether person centroids mean one person, each of other predictions. Votes of one
+# keypoint are neighbours, which share their errors, so a quarter of the length tells two persons
+# apart. Duplicates of a keypoint are means of scattered votes, whose rest is farther off: a little
+# more of the length, but near the centroid half of their own distance, since a keypoint that is
+# dropped wrongly is lost. Two keypoints of a person lie apart and err independently: they may miss
+# by some pixels however near the centroid is, and the limbs decide with it.
+
+
+def merging_tolerance(merge_radius: float) -> KeypointTolerance:
+    """Of two votes for a keypoint.
+
+    Args:
+        merge_radius (float): How far apart the places may be, input pixels; near the person
+            centroid that may differ by as much.
     """
+    return KeypointTolerance(Tolerance(merge_radius, 0.), Tolerance(0., 0.25, merge_radius))
+
+
+def duplicate_tolerance(radius_px: float) -> KeypointTolerance:
+    """Of a keypoint and its duplicate.
+
+    Args:
+        radius_px (float): How far apart the places may be, input pixels; near the person centroid
+            that may differ by half of it.
+    """
+    return KeypointTolerance(Tolerance(radius_px, 0.), Tolerance(0., 0.3, radius_px / 2))
+
+
+def grouping_tolerance(limb_px: float = 4.,
+                       limb_relative: float = 0.2,
+                       centroid_px: float = 6.,
+                       centroid_relative: float = 0.3,
+                       limit: float = 2.5) -> GroupingTolerance:
+    """Of two keypoints of a person, in float32 as the maps.
+
+    Args:
+        limb_px (float): How far a limb displacement may miss its keypoint, input pixels,
+        limb_relative (float): and by which share of the limb's length more.
+        centroid_px (float): How far two person centroids may lie apart, input pixels,
+        centroid_relative (float): and by which share of their distance from the keypoints more.
+        limit (float): Pairs that miss by more tolerances do not belong together.
+    """
+    limb_px, limb_relative, centroid_px, centroid_relative, limit, least_px = np.float32(
+        (limb_px, limb_relative, centroid_px, centroid_relative, limit, 0))
+    return GroupingTolerance(Tolerance(limb_px, limb_relative, least_px),
+                             Tolerance(centroid_px, centroid_relative, least_px), limit)
+
+
+@numba.njit(cache=True, inline='always')
+def disagreement(error_px, length_px, tolerance):
+    """An error in tolerances: over what the length allows."""
     return error_px / max(tolerance.least_px, tolerance.px + tolerance.relative * length_px)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline='always')
 def distance(a, b):
     """|a − b| of two points (2,)."""
     dx, dy = a[0] - b[0], a[1] - b[1]

@@ -9,10 +9,21 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from scipy.special import expit, logit
 
-from .gaussians import gaussian, largest_deviation, squared_deviation, squared_deviation_njit
+from .gaussians import (
+    largest_deviation,
+    mask_centroid_response,
+    squared_deviation,
+    squared_deviation_njit,
+)
 from .people import ImageFrame, Masks, Poses
 from .sampling import AxisSamples, bilinear, bilinear_njit, sample_axis
 
+#: A fragment of a pose scores less than this share of the person that it belongs to; who is about
+#: as sure is a person too, however near.
+_FRAGMENT_SHARE = 0.7
+#: Least weight of a keypoint's embedding, so that a person all of whose keypoints lie where the map
+#: sees nobody has a centroid too.
+_LEAST_WEIGHT = np.float32(1e-6)
 #: Most seeds of persons without keypoints: what bounds the time on maps that mean nothing.
 _MAX_SEEDS = 500
 #: Steps in which a seed moves to the mean of its cluster.
@@ -31,7 +42,7 @@ class MaskMaps(NamedTuple):
     stride: int
 
 
-class Centroids(NamedTuple):
+class MaskCentroids(NamedTuple):
     """``position`` C_j (n, 2) and bandwidth ``sigma`` σ_j (n,), float32, input pixels."""
     position: np.ndarray
     sigma: np.ndarray
@@ -39,10 +50,11 @@ class Centroids(NamedTuple):
 
 class Candidates(NamedTuple):
     """A candidate for a person's centroid from each of its keypoints: ``position`` (n, K, 2) and
-    ``sigma`` (n, K) in input pixels, ``support`` (n, K) by the keypoints that agree."""
+    ``sigma`` (n, K) in input pixels, ``weight`` (n, K) its keypoint's times that of all that agree.
+    """
     position: np.ndarray
     sigma: np.ndarray
-    support: np.ndarray
+    weight: np.ndarray
 
 
 #: σ of maps that mean nothing may be 0 or infinite.
@@ -50,33 +62,30 @@ _any_sigma = np.errstate(over='ignore', divide='ignore', invalid='ignore')
 
 
 @_any_sigma
-def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float, share: float,
-                      second_choice: Optional[float] = 0.05) -> Centroids:
+def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float,
+                      second_choice: Optional[float]) -> MaskCentroids:
     """C_j and σ_j of every person, from its keypoints (paper, 3.3: dynamic centroids at inference).
 
     The embedding e = m + v at a keypoint tells whose pixel it is. An occluded keypoint shows the
     occluder's, so C_j is the confidence-weighted mean of those embeddings that agree by φ (eq. 6)
-    with the best supported one.
+    with the one of most weight.
 
     Args:
         poses (Poses): n persons.
         maps (MaskMaps): Maps of the image.
         threshold (float): In (0, 1), on φ: centroids nearer than that are one.
-        share (float): Who scores less than this share of a person may be its fragment.
-        second_choice (float, optional): Least support of a person's second choice, see
-            :func:`take_second_choices`; None leaves each person its best candidate. Defaults to
-            0.05.
+        second_choice (float, optional): Least share of a second choice, see
+            :func:`take_second_choices`; None leaves each person its best candidate.
 
     Returns:
-        Centroids: of the n persons.
+        MaskCentroids: of the n persons.
     """
     candidates = candidate_centroids(*keypoint_embeddings(poses, maps))
-    person, best = np.arange(len(poses.scores)), candidates.support.argmax(1)
-    centroids = Centroids(candidates.position[person, best], candidates.sigma[person, best])
+    person, best = np.arange(len(poses.scores)), candidates.weight.argmax(1)
+    centroids = MaskCentroids(candidates.position[person, best], candidates.sigma[person, best])
     if second_choice is None:
         return centroids
-    return take_second_choices(centroids, candidates, poses.scores.sum(1), threshold, share,
-                               second_choice)
+    return take_second_choices(centroids, candidates, poses.strength, threshold, second_choice)
 
 
 def keypoint_embeddings(poses: Poses,
@@ -91,9 +100,9 @@ def keypoint_embeddings(poses: Poses,
     rows = sample_axis(poses.keypoints[..., 1], maps.stride, height)
     columns = sample_axis(poses.keypoints[..., 0], maps.stride, width)
     offset = np.stack([bilinear(axis, rows, columns) for axis in maps.offset], axis=-1)
-    person = expit(bilinear(maps.semantic, rows, columns))
+    person_probability = expit(bilinear(maps.semantic, rows, columns))
     return (poses.keypoints + offset, bilinear(maps.log_bandwidth, rows, columns),
-            poses.scores * person + np.float32(1e-6))
+            poses.scores * person_probability + _LEAST_WEIGHT)
 
 
 def candidate_centroids(embedding: np.ndarray, log_sigma: np.ndarray,
@@ -109,55 +118,70 @@ def candidate_centroids(embedding: np.ndarray, log_sigma: np.ndarray,
         Candidates: of n persons.
     """
     squared = _squared_distance(embedding[:, :, None], embedding[:, None])
-    agreement = weight[:, None] * gaussian(squared, np.exp(log_sigma)[..., None])
+    agreement = weight[:, None] * mask_centroid_response(squared, np.exp(log_sigma)[..., None])
     total = agreement.sum(-1)
     shares = agreement / total[..., None]
     return Candidates(shares @ embedding, np.exp((shares @ log_sigma[..., None])[..., 0]),
                       total * weight)
 
 
-def take_second_choices(centroids: Centroids, candidates: Candidates, strength: np.ndarray,
-                        threshold: float, share: float, least_support: float) -> Centroids:
-    """Let each centroid belong to one person, the best supported ones first (not in the paper).
+def take_second_choices(centroids: MaskCentroids, candidates: Candidates, strength: np.ndarray,
+                        threshold: float, least_share: float) -> MaskCentroids:
+    """Let each centroid belong to one person, those of most weight first (not in the paper).
 
     Where most of a person is hidden its best candidate is the occluder's centroid. It takes the
     best that is nobody's yet, or else a copy. A fragment of a pose may share its person's.
 
     Args:
-        centroids (Centroids): The best candidate of each of n persons.
+        centroids (MaskCentroids): The best candidate of each of n persons.
         candidates (Candidates): All of them.
-        strength (np.ndarray): (n,) sum of each person's scores.
+        strength (np.ndarray): (n,) mean of each person's scores.
         threshold (float): In (0, 1), on φ: centroids nearer than that are one.
-        share (float): Who has less than this share of a person's strength may be its fragment.
-        least_support (float): Share of its best candidate's support that a second choice has.
+        least_share (float): A second choice has this share of its person's best candidate's weight.
 
     Returns:
-        Centroids: of the n persons.
+        MaskCentroids: of the n persons.
     """
     position, sigma = (values.copy() for values in centroids)
-    best_support = candidates.support.max(1)
-    order = np.argsort(-best_support, kind='stable')
+    best_weight = candidates.weight.max(1)
+    order = np.argsort(-best_weight, kind='stable')
     for rank, person in enumerate(order):
-        known = Centroids(position[order[:rank]], sigma[order[:rank]])
-        is_known = _agree(position[person], known, threshold)
+        known = MaskCentroids(position[order[:rank]], sigma[order[:rank]])
+        is_known = is_embedding_of(known, position[person], threshold)
         if not is_known.any():
             continue
         occluder = order[is_known.argmax()]
-        if strength[person] < share * strength[occluder]:
+        if may_be_fragment(strength[person], strength[occluder]):
             continue
-        others = _agree(candidates.position[person], known, threshold).any(1)
-        support = np.where(others, 0, candidates.support[person])
-        choice = support.argmax()
-        if support[choice] >= least_support * best_support[person]:
+        others = is_embedding_of(known, candidates.position[person], threshold).any(1)
+        weight = np.where(others, 0, candidates.weight[person])
+        choice = weight.argmax()
+        if weight[choice] >= least_share * best_weight[person]:
             position[person] = candidates.position[person, choice]
             sigma[person] = candidates.sigma[person, choice]
         else:
             position[person], sigma[person] = position[occluder], sigma[occluder]
-    return Centroids(position, sigma)
+    return MaskCentroids(position, sigma)
 
 
-def _agree(embedding: np.ndarray, centroids: Centroids, threshold: float) -> np.ndarray:
-    """Whether φ_j of embeddings (..., 2) exceeds the threshold: (..., n) bool."""
+def may_be_fragment(strength, of_strength):
+    """Whether who is so strong may be a fragment of a person who is ``of_strength``: numbers or
+    arrays of :attr:`Poses.strength`."""
+    return strength < _FRAGMENT_SHARE * of_strength
+
+
+def is_embedding_of(centroids: MaskCentroids, embedding: np.ndarray,
+                    threshold: float) -> np.ndarray:
+    """Whether φ_j(e) (eqs. 6 and 7) exceeds the threshold.
+
+    Args:
+        centroids (MaskCentroids): C_j and σ_j of n persons.
+        embedding (np.ndarray): e in shape (..., 2), input pixels.
+        threshold (float): In (0, 1).
+
+    Returns:
+        np.ndarray: (..., n) bool.
+    """
     squared = _squared_distance(embedding[..., None, :], centroids.position)
     return squared_deviation(squared, centroids.sigma) < largest_deviation(threshold)
 
@@ -168,8 +192,8 @@ def _squared_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return x * x + y * y
 
 
-def unposed_persons(maps: MaskMaps, centroids: Centroids, threshold: float,
-                    min_area: float) -> Tuple[Centroids, np.ndarray]:
+def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
+                    min_area: float) -> Tuple[MaskCentroids, np.ndarray]:
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
 
     Not in the paper. The embedding of the most confident such pixel is the seed of a centroid,
@@ -178,12 +202,12 @@ def unposed_persons(maps: MaskMaps, centroids: Centroids, threshold: float,
 
     Args:
         maps (MaskMaps): Maps of the image.
-        centroids (Centroids): Of the n persons known.
+        centroids (MaskCentroids): Of the n persons known.
         threshold (float): In (0, 1), on the probability of "person" and on φ.
         min_area (float): Least area of a person, in input pixels squared.
 
     Returns:
-        tuple: Centroids of the m persons found, and the mean positions of their pixels (m, 2),
+        tuple: MaskCentroids of the m persons found, and the mean positions of their pixels (m, 2),
         input pixels.
     """
     min_cells = max(min_area / maps.stride**2, 1)
@@ -193,7 +217,7 @@ def unposed_persons(maps: MaskMaps, centroids: Centroids, threshold: float,
     embedding = pixel + maps.offset[:, row, column].T
     confidence, log_sigma = maps.semantic[row, column], maps.log_bandwidth[row, column]
     free = np.ones(len(row), bool)
-    found = [Centroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))]
+    unposed = [MaskCentroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))]
     middles = [np.zeros((0, 2), np.float32)]
     for _ in range(_MAX_SEEDS):
         if np.count_nonzero(free) < min_cells:
@@ -201,28 +225,28 @@ def unposed_persons(maps: MaskMaps, centroids: Centroids, threshold: float,
         seed = np.where(free, confidence, -np.inf).argmax()
         cluster, centroid = _cluster_of(seed, embedding, log_sigma, free, threshold)
         if np.count_nonzero(cluster) >= min_cells:
-            found.append(centroid)
+            unposed.append(centroid)
             middles.append(pixel[cluster].mean(0, keepdims=True))
         free &= ~cluster
         free[seed] = False
-    return Centroids(*map(np.concatenate, zip(*found))), np.concatenate(middles)
+    return MaskCentroids(*map(np.concatenate, zip(*unposed))), np.concatenate(middles)
 
 
 def _cluster_of(seed: int, embedding: np.ndarray, log_sigma: np.ndarray, free: np.ndarray,
-                threshold: float) -> Tuple[np.ndarray, Centroids]:
+                threshold: float) -> Tuple[np.ndarray, MaskCentroids]:
     """The free ones of M embeddings (M, 2) that meet around a seed, (M,) bool, and their centroid;
     ``log_sigma`` (M,), ``free`` (M,) bool."""
-    centroid = Centroids(embedding[[seed]], np.exp(log_sigma[[seed]]))
+    centroid = MaskCentroids(embedding[[seed]], np.exp(log_sigma[[seed]]))
     for _ in range(_SEED_STEPS):
-        cluster = free & _agree(embedding, centroid, threshold)[:, 0]
+        cluster = free & is_embedding_of(centroid, embedding, threshold)[:, 0]
         if not cluster.any():
             break
-        centroid = Centroids(embedding[cluster].mean(0, keepdims=True),
+        centroid = MaskCentroids(embedding[cluster].mean(0, keepdims=True),
                              np.exp(log_sigma[cluster].mean(0, keepdims=True)))
     return cluster, centroid
 
 
-def cluster_masks(maps: MaskMaps, centroids: Centroids, frame: ImageFrame,
+def cluster_masks(maps: MaskMaps, centroids: MaskCentroids, frame: ImageFrame,
                   threshold: float) -> Masks:
     """Assign person pixels to argmax_j φ_j (eqs. 6, 7) at the original image's resolution.
 
@@ -232,7 +256,7 @@ def cluster_masks(maps: MaskMaps, centroids: Centroids, frame: ImageFrame,
 
     Args:
         maps (MaskMaps): Maps of the image.
-        centroids (Centroids): Of n persons.
+        centroids (MaskCentroids): Of n persons.
         frame (ImageFrame): Where the original image lies in the input.
         threshold (float): In (0, 1), the paper's 0.5.
 
@@ -246,9 +270,9 @@ def cluster_masks(maps: MaskMaps, centroids: Centroids, frame: ImageFrame,
     rows = sample_axis(y, maps.stride, maps.semantic.shape[0])
     label, scores = _label_pixels(maps, rows, columns, centroids, logit(threshold),
                                   largest_deviation(threshold))
-    person, start, length = _runs(label.ravel())
+    person_of_run, start, length = _runs(label.ravel())
     rles = [
-        _run_length_encoding(start[person == j], length[person == j], height, width)
+        _run_length_encoding(start[person_of_run == j], length[person_of_run == j], height, width)
         for j in range(len(scores))
     ]
     return Masks(rles, scores)
@@ -258,8 +282,8 @@ def _runs(label: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of equal labels ≥ 0 in a flat map: label, start and length, each (r,)."""
     start = np.concatenate([[0], np.flatnonzero(label[1:] != label[:-1]) + 1])
     length = np.diff(start, append=label.size)
-    is_person = label[start] >= 0
-    return label[start][is_person], start[is_person], length[is_person]
+    foreground = label[start] >= 0
+    return label[start][foreground], start[foreground], length[foreground]
 
 
 def _run_length_encoding(start: np.ndarray, length: np.ndarray, height: int, width: int) -> Dict:
@@ -312,8 +336,9 @@ def _unassigned_cells(maps, centroids, least_logit, largest):
 
 @numba.njit(cache=True)
 def _nearest_centroid(x, y, position, per_px, largest):
-    """argmax_j φ_j of the embedding (x, y), or -1 where every deviation is ``largest`` or more;
-    ``position`` C_j (n, 2), ``per_px`` (n,) squared deviation of one pixel."""
+    """argmax_j φ_j of the embedding (x, y), or -1 where :func:`is_embedding_of` has none;
+    ``position`` C_j (n, 2), ``per_px`` (n,) squared deviation of one pixel, ``largest`` deviation.
+    """
     nearest, least = -1, largest
     for j in range(len(per_px)):
         squared = (x - position[j, 0])**2 + (y - position[j, 1])**2

@@ -18,14 +18,20 @@ def squared_deviation(squared_distance, sigma):
 
 
 def gaussian(squared_distance, sigma):
-    """exp(−d²/2σ²) of numbers, arrays or tensors, differentiable.
-
-    - F* (eq. 3): d = |p − q| from a cell to its keypoint, σ tied to the disk radius R.
-    - φ_j(e) (eqs. 6 and 7): d = |e − C_j| from an embedding to a MaskCentroid, σ_j the bandwidth of
-      the instance.
-    """
+    """exp(−d²/2σ²) of numbers, arrays or tensors, differentiable."""
     exponent = -squared_deviation(squared_distance, sigma)
     return torch.exp(exponent) if torch.is_tensor(exponent) else np.exp(exponent)
+
+
+def key_centroid_response(squared_distance, radius):
+    """F* (eq. 3): :func:`gaussian` of d = |p − q| from a cell to its keypoint, σ = R/2."""
+    return gaussian(squared_distance, radius / 2)
+
+
+def mask_centroid_response(squared_distance, sigma):
+    """φ_j(e) (eqs. 6 and 7): :func:`gaussian` of d = |e − C_j| from an embedding to a MaskCentroid,
+    σ_j the bandwidth of the instance."""
+    return gaussian(squared_distance, sigma)
 
 
 def largest_deviation(threshold: float) -> float:
@@ -43,6 +49,12 @@ def gaussian_njit(squared_distance, sigma):
     return np.exp(-squared_deviation_njit(squared_distance, sigma))
 
 
+@numba.njit(cache=True)
+def key_centroid_response_njit(squared_distance, radius):
+    """:func:`key_centroid_response` for compiled kernels."""
+    return gaussian_njit(squared_distance, radius / 2)
+
+
 def gaussian_kernels(sigmas: Sequence[float]) -> Tensor:
     """Sampled, normalised 1-D kernels G(x) ∝ exp(−x²/2σ²).
 
@@ -50,10 +62,13 @@ def gaussian_kernels(sigmas: Sequence[float]) -> Tensor:
         sigmas (sequence[float]): One σ > 0 per channel, in map cells.
 
     Returns:
-        Tensor: (C, 2r + 1) where r covers three σ of the widest kernel.
+        Tensor: (C, 2r + 1) where r covers three σ of the widest kernel; 0 where beyond the middle
+        is nothing that float32 can add to it.
     """
     sigma = np.array(sigmas, np.float32)[:, None]
-    radius = max(1, math.ceil(3 * sigma.max()))
+    radius = math.ceil(3 * sigma.max())
+    if gaussian(1, sigma).max() < np.finfo(np.float32).eps:
+        radius = 0
     x = np.arange(-radius, radius + 1, dtype=np.float32)
     kernel = gaussian(x**2, sigma)
     return torch.from_numpy(kernel / kernel.sum(1, keepdims=True))
@@ -73,11 +88,13 @@ def smooth_channels(maps: Tensor, sigmas: Sequence[float]) -> Tensor:
         Tensor: (B, C, h, w); the border repeats its values.
     """
     taps = gaussian_kernels(sigmas).to(maps).T[:, :, None, None]
-    radius = len(taps) // 2
-    for axis, border in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
-        padded = F.pad(maps, border, mode='replicate')
-        shifted = [padded.narrow(axis, shift, maps.shape[axis]) for shift in range(len(taps))]
-        maps = taps[0] * shifted[0]
-        for tap, source in zip(taps[1:], shifted[1:]):
-            maps.addcmul_(tap, source)
+    if len(taps) == 1:
+        return maps
+    maps = F.pad(maps, (len(taps) // 2, ) * 4, mode='replicate')
+    for axis in (2, 3):
+        size = maps.shape[axis] - len(taps) + 1
+        source = maps
+        maps = taps[0] * source.narrow(axis, 0, size)
+        for shift in range(1, len(taps)):
+            maps.addcmul_(taps[shift], source.narrow(axis, shift, size))
     return maps

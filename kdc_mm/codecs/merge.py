@@ -4,17 +4,17 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from .agreement import Tolerance, disagreement
-from .gaussians import gaussian
+from .agreement import disagreement, distance, merging_tolerance
+from .gaussians import key_centroid_response
 from .vote import Votes
 
 #: Votes merge in order of weight to this fineness, and among equals in the order of cells.
 _WEIGHT_STEPS = 63
-#: Person centroids that votes name may differ by this share of how far they lie from the keypoint.
-_CENTROID_SHARE = 0.25
 #: A keypoint with this share of an undisturbed disk's weight has full support.
 _FULL_SUPPORT = 0.25
 
+#: Votes nearer than so many cells may always mean one keypoint.
+_LEAST_CELLS = 0.75
 #: Votes that differ by up to so many σ may mean one keypoint.
 _SIGMAS_TO_MERGE = 4
 #: Median of |x − y| for independent x, y of a Gaussian with σ = 1.
@@ -30,13 +30,13 @@ class Keypoints(NamedTuple):
     """n detected keypoints of one image, ordered by channel.
 
     ``channel`` (n,), ``score`` (n,), ``support`` (n,) weight of the votes, ``position`` (n, 2),
-    ``centroid`` (n, 2) of the person, ``ends`` (n, D, 2) of the limbs, as in :class:`Votes`.
+    ``person_centroid`` (n, 2), ``ends`` (n, D, 2) of the limbs, as in :class:`Votes`.
     """
     channel: np.ndarray
     score: np.ndarray
     support: np.ndarray
     position: np.ndarray
-    centroid: np.ndarray
+    person_centroid: np.ndarray
     ends: np.ndarray
 
 
@@ -44,19 +44,19 @@ def full_disk_weight(radius: float, vote_radius: float, stride: int) -> float:
     """Weight that all cells of one undisturbed disk give together, at heat 1."""
     steps = np.arange(-int(vote_radius // stride), int(vote_radius // stride) + 1) * stride
     squared = steps[:, None]**2 + steps[None]**2
-    return float(gaussian(squared, radius / 2)[squared <= vote_radius**2].sum())
+    return float(key_centroid_response(squared, radius)[squared <= vote_radius**2].sum())
 
 
-def fitting_merge_radius(votes: Votes, least_px: float, most_px: float) -> float:
-    """Merge radius in pixels that fits the scatter of an image's votes."""
-    return float(np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), least_px, most_px))
+def fitting_merge_radius(votes: Votes, stride: int, most_px: float) -> float:
+    """Merge radius in pixels for the scatter of an image's votes, at least ``_LEAST_CELLS``."""
+    return float(np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), _LEAST_CELLS * stride, most_px))
 
 
 def vote_scatter(votes: Votes) -> float:
     """How far the votes of one image miss their keypoints: σ per axis, in pixels.
 
-    Cells two apart in a row or a column mostly lie in one disk, and differ in their votes by their
-    errors alone. The median keeps out the pairs between which a disk ends.
+    Cells ``_LAG`` apart in a row or a column mostly lie in one disk, and differ in their votes by
+    their errors alone. The median keeps out the pairs between which a disk ends.
 
     Args:
         votes (Votes): Votes of one image.
@@ -64,22 +64,28 @@ def vote_scatter(votes: Votes) -> float:
     Returns:
         float: 0 without such pairs.
     """
-    if not len(votes.channel):
-        return 0.
-    row, column = votes.cell.T
-    rows, columns = row.max() + 1 + _LAG, column.max() + 1 + _LAG
-    cell = (votes.channel * rows + row) * columns + column
-    vote_of_cell = np.full(cell[-1] + 1 + _LAG * columns, -1, np.int32)
-    vote_of_cell[cell] = np.arange(len(cell))
-    sample = np.arange(0, len(cell), 1 + len(cell) // _SCATTER_SAMPLES)
-    differences = []
-    for lag in (_LAG, _LAG * columns):
-        other = vote_of_cell.take(cell[sample] + lag)
-        paired = other >= 0
-        differences.append(votes.position.take(sample[paired], 0) -
-                           votes.position.take(other[paired], 0))
-    differences = np.abs(np.concatenate(differences))
+    step = 1 + len(votes.channel) // _SCATTER_SAMPLES
+    differences = _lagged_differences(votes.channel, votes.cell, votes.position, step)
     return float(np.median(differences) / _MEDIAN_DIFFERENCE) if len(differences) else 0.
+
+
+@numba.njit(cache=True)
+def _lagged_differences(channel, cell, position, step):
+    """|x − x'| and |y − y'| (D,) of every ``step``-th vote and the one ``_LAG`` cells on in its row
+    or its column; ``channel`` (M,), ``cell`` (M, 2) and ``position`` (M, 2) as of Votes."""
+    differences = np.empty(4 * len(channel), np.float32)
+    count = 0
+    for lag_v, lag_u in ((0, _LAG), (_LAG, 0)):
+        j = 0
+        for i in range(0, len(channel), step):
+            sought = channel[i], cell[i, 0] + lag_v, cell[i, 1] + lag_u
+            while j < len(channel) and (channel[j], cell[j, 0], cell[j, 1]) < sought:
+                j += 1
+            if j < len(channel) and (channel[j], cell[j, 0], cell[j, 1]) == sought:
+                for axis in range(2):
+                    differences[count] = abs(position[i, axis] - position[j, axis])
+                    count += 1
+    return differences[:count]
 
 
 def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float,
@@ -93,51 +99,54 @@ def merge_votes(votes: Votes, num_keypoints: int, merge_radius: float,
         votes (Votes): Votes of one image.
         num_keypoints (int): K.
         merge_radius (float): Pixels within which votes agree.
-        full_weight (float): Weight of an undisturbed disk; a quarter of it counts as full support.
+        full_weight (float): Weight of an undisturbed disk; ``_FULL_SUPPORT`` of it is full support.
 
     Returns:
-        Keypoints: position, centroid and limb ends are weighted means of the votes; the score is
-        their weighted mean heat, less where support is thin.
+        Keypoints: position, person centroid and limb ends are weighted means of the votes; the
+        score is their weighted mean heat, less in proportion where support is not full.
     """
     bounds = np.searchsorted(votes.channel, np.arange(num_keypoints + 1))
-    found = _merge_votes(votes, bounds, _by_weight(votes, bounds),
-                         Tolerance(merge_radius, 0.),
-                         Tolerance(0., _CENTROID_SHARE, merge_radius))
-    thinness = np.minimum(1, found.support.astype(np.float64) / (
-        _FULL_SUPPORT * full_weight))
-    return found._replace(score=(found.score / found.support * thinness).astype(np.float32))
+    order = np.argsort(_weight_keys(votes.weight, bounds), kind='stable')
+    keypoints = _merge_votes(votes, bounds, order, merging_tolerance(merge_radius))
+    support = keypoints.support.astype(np.float64)
+    heat = keypoints.score / keypoints.support
+    score = heat * np.minimum(1, support / (_FULL_SUPPORT * full_weight))
+    return keypoints._replace(score=score.astype(np.float32))
 
 
-def keep_keypoints(found: Keypoints, min_score: float) -> Keypoints:
+def keep_keypoints(keypoints: Keypoints, min_score: float) -> Keypoints:
     """The keypoints that score at least ``min_score``."""
-    return Keypoints(*(part[found.score >= min_score] for part in found))
+    return Keypoints(*(part[keypoints.score >= min_score] for part in keypoints))
 
 
-def strongest_of_each_kind(found: Keypoints, limit: int) -> Keypoints:
+def strongest_of_each_kind(keypoints: Keypoints, limit: int) -> Keypoints:
     """At most ``limit`` keypoints of every channel, those with the best scores."""
-    order = np.lexsort((-found.score, found.channel))
-    rank = np.arange(len(order)) - np.searchsorted(found.channel, found.channel)
+    order = np.lexsort((-keypoints.score, keypoints.channel))
+    rank = np.arange(len(order)) - np.searchsorted(keypoints.channel, keypoints.channel)
     kept = np.sort(order[rank < limit])
-    return Keypoints(*(part[kept] for part in found))
-
-
-def _by_weight(votes: Votes, bounds: np.ndarray) -> np.ndarray:
-    """Order (M,) of the votes by channel, then by falling weight in steps of the heaviest's."""
-    heaviest = [votes.weight[low:high].max(initial=1e-12)
-                for low, high in zip(bounds[:-1], bounds[1:])]
-    heaviest = np.repeat(np.array(heaviest, np.float64), np.diff(bounds))
-    step = (votes.weight / heaviest * _WEIGHT_STEPS).astype(np.int16)
-    key = votes.channel.astype(np.int16) * np.int16(_WEIGHT_STEPS + 1) - step
-    return np.argsort(key, kind='stable')
+    return Keypoints(*(part[kept] for part in keypoints))
 
 
 @numba.njit(cache=True)
-def _merge_votes(votes, bounds, order, place, person):
+def _weight_keys(weight, bounds):
+    """(M,) int16 that sort votes by channel, then by falling weight in steps of the heaviest's."""
+    keys = np.empty(len(weight), np.int16)
+    for k in range(len(bounds) - 1):
+        heaviest = 1e-12
+        for i in range(bounds[k], bounds[k + 1]):
+            heaviest = max(heaviest, weight[i])
+        for i in range(bounds[k], bounds[k + 1]):
+            keys[i] = k * (_WEIGHT_STEPS + 1) - np.int64(weight[i] / heaviest * _WEIGHT_STEPS)
+    return keys
+
+
+@numba.njit(cache=True)
+def _merge_votes(votes, bounds, order, tolerance):
     """Keypoints, whose score is still the sum of weighted heat. Each vote in ``order`` (M,) joins
     the keypoint it agrees with best, or founds one; channel k has votes ``bounds[k:k + 2]`` of the
-    (K + 1,). ``place`` and ``person`` are Tolerances of position and of person centroid."""
+    (K + 1,). ``tolerance`` is a KeypointTolerance."""
     num_votes, degree = votes.ends.shape[0], votes.ends.shape[1]
-    found = Keypoints(
+    keypoints = Keypoints(
         np.empty(num_votes, np.int64), np.zeros(num_votes, np.float32),
         np.zeros(num_votes, np.float32), np.zeros((num_votes, 2), np.float32),
         np.zeros((num_votes, 2), np.float32), np.zeros((num_votes, degree, 2), np.float32))
@@ -145,45 +154,45 @@ def _merge_votes(votes, bounds, order, place, person):
     for k in range(len(bounds) - 1):
         first = count
         for i in order[bounds[k]:bounds[k + 1]]:
-            n = _best_keypoint(votes, i, found, first, count, place, person)
+            n = _best_keypoint(votes, i, keypoints, first, count, tolerance)
             if n == count:
-                found.channel[n] = k
+                keypoints.channel[n] = k
                 count += 1
-            _add_vote(found, n, votes, i)
-    return Keypoints(found.channel[:count], found.score[:count], found.support[:count],
-                     found.position[:count], found.centroid[:count], found.ends[:count])
+            _add_vote(keypoints, n, votes, i)
+    return Keypoints(keypoints.channel[:count], keypoints.score[:count], keypoints.support[:count],
+                     keypoints.position[:count], keypoints.person_centroid[:count],
+                     keypoints.ends[:count])
 
 
 @numba.njit(cache=True, inline='always')
-def _best_keypoint(votes, i, found, first, count, place, person):
+def _best_keypoint(votes, i, keypoints, first, count, tolerance):
     """Which of the keypoints ``first`` to ``count`` vote i agrees with best, or ``count``."""
-    x, y = votes.position[i]
-    cx, cy = votes.centroid[i]
-    length = np.sqrt((x - cx)**2 + (y - cy)**2)
+    position, person_centroid = votes.position[i], votes.person_centroid[i]
+    length = distance(position, person_centroid)
     best, best_cost = count, 1.
     for n in range(first, count):
-        dx = x - found.position[n, 0]
-        if abs(dx) >= place.px:
+        if abs(position[0] - keypoints.position[n, 0]) >= tolerance.place.px:
             continue
-        dy = y - found.position[n, 1]
-        cost = disagreement(np.sqrt(dx * dx + dy * dy), length, place)**2
+        cost = disagreement(distance(position, keypoints.position[n]), length, tolerance.place)**2
         if cost < best_cost:
-            dx, dy = cx - found.centroid[n, 0], cy - found.centroid[n, 1]
-            cost += disagreement(np.sqrt(dx * dx + dy * dy), length, person)**2
+            cost += disagreement(distance(person_centroid, keypoints.person_centroid[n]), length,
+                                 tolerance.person_centroid)**2
             if cost < best_cost:
                 best, best_cost = n, cost
     return best
 
 
 @numba.njit(cache=True, inline='always')
-def _add_vote(found, n, votes, i):
+def _add_vote(keypoints, n, votes, i):
     """Move the means of keypoint n to vote i by its share of the weight."""
     weight = votes.weight[i]
-    found.support[n] += weight
-    found.score[n] += weight * votes.score[i]
-    rate = weight / found.support[n]
+    keypoints.support[n] += weight
+    keypoints.score[n] += weight * votes.heat[i]
+    share = weight / keypoints.support[n]
+    position, person_centroid, ends = keypoints.position, keypoints.person_centroid, keypoints.ends
     for axis in range(2):
-        found.position[n, axis] += rate * (votes.position[i, axis] - found.position[n, axis])
-        found.centroid[n, axis] += rate * (votes.centroid[i, axis] - found.centroid[n, axis])
-        for d in range(votes.ends.shape[1]):
-            found.ends[n, d, axis] += rate * (votes.ends[i, d, axis] - found.ends[n, d, axis])
+        position[n, axis] += share * (votes.position[i, axis] - position[n, axis])
+        person_centroid[n, axis] += share * (
+            votes.person_centroid[i, axis] - person_centroid[n, axis])
+        for d in range(ends.shape[1]):
+            ends[n, d, axis] += share * (votes.ends[i, d, axis] - ends[n, d, axis])

@@ -32,6 +32,11 @@ class Poses(NamedTuple):
     scores: np.ndarray
     detected: np.ndarray
 
+    @property
+    def strength(self) -> np.ndarray:
+        """(n,) mean score of each person's keypoints, detected or not."""
+        return self.scores.mean(1)
+
 
 class Masks(NamedTuple):
     """``rles`` n COCO RLE dicts, ``scores`` (n,) mean probability of person within each mask."""

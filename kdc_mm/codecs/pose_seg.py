@@ -1,4 +1,15 @@
-"""The PoseSeg codec: encode → vote → merge → group → refine → cluster, top to bottom."""
+"""The PoseSeg codec: encode → vote → merge → group → refine → cluster, top to bottom.
+
+- vote: point-wise smoothing (eq. 2), then confident cells vote, weighed by F* (eq. 3);
+- merge: votes become keypoints; their duplicates are dropped;
+- group: keypoints become persons along the kinematic graph (3.4); fragments of a pose are joined,
+  and poses assembled;
+- refine: spurious persons are dropped;
+- cluster: instance-wise smoothing (eq. 8) and masks around the persons' dynamic centroids (eqs. 6,
+  7); centroids of occluders are told apart, fragments absorbed, persons without keypoints found.
+
+What the paper does not have is listed in :mod:`~kdc_mm.codecs.refine`.
+"""
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -7,9 +18,10 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from .cluster import Centroids, MaskMaps, cluster_masks, dynamic_centroids, unposed_persons
+from .agreement import grouping_tolerance
+from .cluster import MaskMaps, cluster_masks, dynamic_centroids
 from .gaussians import smooth_channels
-from .group import assemble_poses, group_keypoints, grouping_tolerance
+from .group import assemble_poses, group_keypoints
 from .merge import (
     Keypoints,
     fitting_merge_radius,
@@ -23,21 +35,15 @@ from .people import ImageFrame, People, Poses
 from .refine import (
     Refinement,
     absorb_fragments,
+    add_unposed_persons,
+    duplicate_radius,
     join_fragments,
+    mask_trust,
     suppress_duplicates,
     suppress_spurious_persons,
 )
 from .skeleton import build_skeleton
 from .vote import PoseMaps, Votes, VoteSettings, collect_votes, split_by_image
-
-#: Votes nearer than so many cells may always mean one keypoint.
-_LEAST_CELLS = 0.75
-#: Duplicates of a keypoint lie within this share of the disk radius.
-_DUPLICATE_SHARE = 0.75
-#: A fragment of a pose scores less than this share of the person that it belongs to.
-_FRAGMENT_SHARE = 0.7
-#: Trust in a mask that no keypoint confirms, against the root of a pose's score.
-_UNPOSED_TRUST = 0.3
 
 
 @KEYPOINT_CODECS.register_module()
@@ -80,26 +86,26 @@ class PoseSeg(BaseKeypointCodec):
         vote_radius (float, optional): Cells vote for keypoints within it, pixels. Defaults to
             ``radius / 2``, at least two cells.
         merge_radius (float, optional): Votes within it agree, pixels. By default four times the
-            σ of the image's votes, at least ``0.75 heatmap_stride`` and at most ``vote_radius``:
-            near joints stay apart where maps are sharp, and stay whole where they are not. Without
-            KeyCentroids two cells.
+            σ of the image's votes, between the least of :func:`.merge.fitting_merge_radius` and
+            ``vote_radius``: near joints stay apart where maps are sharp, and stay whole where they
+            are not. Without KeyCentroids two cells.
         tolerance (dict, optional): When predictions belong to one person, see
-            :func:`~kdc_mm.codecs.group.grouping_tolerance`: changes to ``limb_px``,
+            :func:`~kdc_mm.codecs.agreement.grouping_tolerance`: changes to ``limb_px``,
             ``limb_relative``, ``centroid_px``, ``centroid_relative`` and ``limit``.
         refine (dict, optional): Corrections that the paper does not have, None or False to turn one
             off: changes to :class:`~kdc_mm.codecs.refine.Refinement`.
         max_votes (int): Most votes per image, the heaviest; bounds the time of a crowd. Defaults
             to 12000.
-        max_persons (int): Most persons per image, and most keypoints of a kind. Defaults to 256.
+        max_persons (int): Most persons decoded per image, and most keypoints of a kind; encoding
+            has a limit of its own. Defaults to 256.
 
     Raises:
         ValueError: if a value is out of range or the skeleton is not connected.
     """
 
-    auxiliary_encode_keys = {'mask_owner', 'heatmap_ignore'}
+    #: What ``PackPoseInputs`` keeps of encoding by MMPose's ``GenerateTarget``, so that the heads,
+    #: which draw their targets themselves, can tell that it took place and refuse.
     field_mapping_table = dict(owner_maps='owner_maps')
-    label_mapping_table = dict(keypoint_table='keypoint_table')
-    support_batch_decoding = True
 
     def __init__(self,
                  input_size: Tuple[int, int],
@@ -122,19 +128,17 @@ class PoseSeg(BaseKeypointCodec):
                  max_votes: int = 12000,
                  max_persons: int = 256) -> None:
         super().__init__()
-        self.refinement = Refinement(**(refine or {}))
-        for name, value in dict(
-                radius=radius, heatmap_stride=heatmap_stride, mask_stride=mask_stride,
-                sigma_high_variance=sigma_high_variance, sigma_low_variance=sigma_low_variance,
-                sigma_instance=sigma_instance).items():
-            if value <= 0:
-                raise ValueError(f'PoseSeg: {name} must be greater than 0, got {value}.')
-        for name, value in dict(
-                heatmap_threshold=heatmap_threshold, keypoint_threshold=keypoint_threshold,
-                mask_threshold=mask_threshold,
-                spurious_threshold=self.refinement.spurious_threshold).items():
-            if value is not None and not 0 < value < 1:
-                raise ValueError(f'PoseSeg: {name} must lie in (0, 1), got {value}.')
+        _check_positive(
+            radius=radius, heatmap_stride=heatmap_stride, mask_stride=mask_stride,
+            sigma_high_variance=sigma_high_variance, sigma_low_variance=sigma_low_variance,
+            sigma_instance=sigma_instance, vote_radius=vote_radius, merge_radius=merge_radius)
+        _check_share(
+            heatmap_threshold=heatmap_threshold, keypoint_threshold=keypoint_threshold,
+            mask_threshold=mask_threshold)
+        if vote_radius is None:
+            vote_radius = max(radius / 2, 2 * heatmap_stride)
+        if merge_radius is None and not use_key_centroid:
+            merge_radius = 2. * heatmap_stride
         self.input_size = tuple(input_size)
         self.skeleton = build_skeleton(metainfo, limbs)
         self.heatmap_stride = heatmap_stride
@@ -146,20 +150,27 @@ class PoseSeg(BaseKeypointCodec):
         self.sigma_instance = sigma_instance
         self.keypoint_threshold = keypoint_threshold
         self.mask_threshold = mask_threshold
-        vote_radius = vote_radius or max(radius / 2, 2 * heatmap_stride)
         self.vote_settings = VoteSettings(radius, vote_radius, heatmap_threshold, max_votes)
-        self.merge_radius = merge_radius or (None if use_key_centroid else 2. * heatmap_stride)
-        self.duplicate_radius = max(_DUPLICATE_SHARE * radius, vote_radius, self.merge_radius or 0)
-        self.tolerance = grouping_tolerance(**(tolerance or {}))
-        self.max_persons = max_persons
-        self.graph = self.skeleton.graph
+        self.merge_radius = merge_radius
         self.full_disk_weight = full_disk_weight(
             radius, vote_radius, heatmap_stride) if use_key_centroid else 1.
+        self.tolerance = grouping_tolerance(**(tolerance or {}))
+        self.refinement = Refinement(**(refine or {}))
+        self.duplicate_radius = duplicate_radius(radius, vote_radius, merge_radius or 0)
+        self.max_persons = max_persons
 
     @property
     def heatmap_size(self) -> Tuple[int, int]:
         """Size [w, h] of the pose maps."""
-        return tuple((side - 1) // self.heatmap_stride + 1 for side in self.input_size)
+        return self._map_size(self.heatmap_stride)
+
+    @property
+    def mask_size(self) -> Tuple[int, int]:
+        """Size [w', h'] of the segmentation maps."""
+        return self._map_size(self.mask_stride)
+
+    def _map_size(self, stride: int) -> Tuple[int, int]:
+        return tuple((side - 1) // stride + 1 for side in self.input_size)
 
     def encode(self,
                keypoints: np.ndarray,
@@ -169,7 +180,7 @@ class PoseSeg(BaseKeypointCodec):
         """Encode the people of one image as owner maps.
 
         Args:
-            keypoints (np.ndarray): (N, K, 2) in input pixels, N up to 254.
+            keypoints (np.ndarray): (N, K, 2) in input pixels, N up to ``MAX_PERSONS``.
             keypoints_visible (np.ndarray, optional): (N, K), greater than 0 where labelled.
             mask_owner (np.ndarray, optional): (H, W) uint8 owner map of the masks. Without it no
                 pixel takes part in the mask losses.
@@ -201,7 +212,13 @@ class PoseSeg(BaseKeypointCodec):
         return dict(owner_maps=[keypoint_owner, mask_owner[None]], keypoint_table=table)
 
     def decode(self, encoded: Dict[str, np.ndarray], frame: Optional[ImageFrame] = None) -> People:
-        """Decode the maps of one image; see :meth:`batch_decode`."""
+        """Decode the maps of one image.
+
+        Args:
+            encoded (dict): The maps of a network, not what :meth:`encode` returns: those of
+                :meth:`batch_decode` without their first axis.
+            frame (ImageFrame, optional): Where the original image lies in the input.
+        """
         maps = {name: torch.as_tensor(value)[None] for name, value in encoded.items()}
         return self.batch_decode(maps, [frame])[0]
 
@@ -218,8 +235,9 @@ class PoseSeg(BaseKeypointCodec):
                 - key_centroids (B, 2K, h, w), absent if ``use_key_centroid`` is off
                 - person_centroids (B, 2K, h, w)
                 - limbs (B, 4E, h, w)
-                - semantic (B, 1, h', w') logits, mask_centroids (B, 2, h', w'), log_bandwidth
-                  (B, 1, h', w') at the mask stride; absent without a segmentation head
+                - semantic (B, 1, h', w') logits, mask_centroids (B, 2, h', w') offsets v to the
+                  MaskCentroids, log_bandwidth (B, 1, h', w') ln σ, at the mask stride; absent
+                  without a segmentation head
 
             frames (sequence[ImageFrame]): Where each original image lies in the input; None for
                 an image whose masks are not wanted.
@@ -232,27 +250,27 @@ class PoseSeg(BaseKeypointCodec):
         people = []
         for votes_of_image, maps_of_image, frame in zip(
                 split_by_image(votes, len(frames)), mask_maps, frames):
-            keypoints = self.merge(votes_of_image)
-            person = group_keypoints(keypoints, self.graph, self.tolerance)
-            poses = self.refine(keypoints, person)
+            poses = self.refine(self.group(self.merge(votes_of_image)))
             if maps_of_image is None or frame is None:
-                people.append(People(poses, poses.scores.mean(1)))
+                people.append(People(poses, poses.strength))
             else:
                 people.append(self.cluster(poses, maps_of_image, frame))
         return people
 
     def vote(self, maps: Dict[str, Tensor]) -> Votes:
-        """Point-wise Gaussian optimisation, then the votes of every confident cell."""
+        """Point-wise Gaussian optimisation (eq. 2), then the votes of every confident cell."""
         heatmaps = smooth_channels(maps['heatmaps'].float().sigmoid(), self.keypoint_sigmas)
         return collect_votes(
             PoseMaps(heatmaps, maps['key_centroids'] if self.use_key_centroid else None,
                      maps['person_centroids'], maps['limbs'], self.heatmap_stride),
-            self.graph.outgoing, self.vote_settings)
+            self.skeleton.graph.outgoing, self.vote_settings)
 
     def merge(self, votes: Votes) -> Keypoints:
         """Votes of one image to keypoints, without duplicates."""
-        merge_radius = self.merge_radius or fitting_merge_radius(
-            votes, _LEAST_CELLS * self.heatmap_stride, self.vote_settings.vote_radius)
+        merge_radius = self.merge_radius
+        if merge_radius is None:
+            merge_radius = fitting_merge_radius(votes, self.heatmap_stride,
+                                                self.vote_settings.vote_radius)
         keypoints = merge_votes(votes, self.skeleton.num_keypoints, merge_radius,
                                 self.full_disk_weight)
         keypoints = keep_keypoints(keypoints, self.keypoint_threshold)
@@ -261,19 +279,23 @@ class PoseSeg(BaseKeypointCodec):
                                             self.refinement.duplicate_support)
         return strongest_of_each_kind(keypoints, self.max_persons)
 
-    def refine(self, keypoints: Keypoints, person: np.ndarray) -> Poses:
-        """Keypoints, and the number of the person of each, to poses without fragments and spurious
-        persons, strongest first."""
+    def group(self, keypoints: Keypoints) -> Poses:
+        """Keypoints of one image to poses, strongest first, with fragments of a pose joined."""
+        graph = self.skeleton.graph
+        person_of_keypoint = group_keypoints(keypoints, graph, self.tolerance)
         if self.refinement.join_fragments:
-            person = join_fragments(keypoints, person, self.graph, self.tolerance,
-                                    self.refinement.opposed_limits)
-        poses = assemble_poses(keypoints, person, self.graph)
+            person_of_keypoint = join_fragments(keypoints, person_of_keypoint, graph,
+                                                self.tolerance, self.refinement.opposed_limits)
+        return assemble_poses(keypoints, person_of_keypoint, graph)
+
+    def refine(self, poses: Poses) -> Poses:
+        """The strongest poses, without spurious persons."""
         if self.refinement.spurious_threshold is not None:
             poses = suppress_spurious_persons(poses, self.refinement.spurious_threshold)
         return Poses(*(part[:self.max_persons] for part in poses))
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
-        """Instance-wise Gaussian optimisation, then the segmentation maps of each image."""
+        """Instance-wise Gaussian optimisation (eq. 8), then the segmentation maps of each image."""
         semantic = smooth_channels(maps['semantic'].float(), [self.sigma_instance])
         packed = torch.cat(
             [semantic, maps['mask_centroids'].float(), maps['log_bandwidth'].float()], 1)
@@ -283,34 +305,26 @@ class PoseSeg(BaseKeypointCodec):
         ]
 
     def cluster(self, poses: Poses, maps: MaskMaps, frame: ImageFrame) -> People:
-        """Masks of one image around the persons' dynamic centroids, and the persons that only a
-        mask shows.
-
-        A mask ranks by its own certainty and by the root of its pose's score: a person cut off at
-        the waist shows half its keypoints, but all of its mask.
-        """
-        refine = self.refinement
-        centroids = dynamic_centroids(poses, maps, self.mask_threshold, _FRAGMENT_SHARE,
-                                      refine.second_choice)
+        """Masks of one image around the persons' dynamic centroids (eqs. 6 and 7), and the persons
+        that only a mask shows."""
+        refine, threshold = self.refinement, self.mask_threshold
+        centroids = dynamic_centroids(poses, maps, threshold, refine.second_choice)
         if refine.absorb_fragments:
-            poses, centroids = absorb_fragments(poses, centroids, self.mask_threshold,
-                                                _FRAGMENT_SHARE)
-        trust = np.sqrt(poses.scores.mean(1))
+            poses, centroids = absorb_fragments(poses, centroids, threshold)
         if refine.unposed_area is not None:
-            unposed, middles = unposed_persons(maps, centroids, self.mask_threshold,
-                                               refine.unposed_area)
-            poses = _append_unposed(poses, middles)
-            centroids = Centroids(*map(np.concatenate, zip(centroids, unposed)))
-            trust = np.append(trust, np.full(len(middles), _UNPOSED_TRUST))
-        masks = cluster_masks(maps, centroids, frame, self.mask_threshold)
-        return People(poses, poses.scores.mean(1), masks,
-                      (masks.scores * trust).astype(np.float32))
+            poses, centroids = add_unposed_persons(poses, centroids, maps, threshold,
+                                                   refine.unposed_area)
+        masks = cluster_masks(maps, centroids, frame, threshold)
+        return People(poses, poses.strength, masks, masks.scores * mask_trust(poses))
 
 
-def _append_unposed(poses: Poses, positions: np.ndarray) -> Poses:
-    """Add persons whose keypoints are unknown, at the positions (m, 2) of their masks."""
-    shape = (len(positions), poses.scores.shape[1])
-    return Poses(
-        np.concatenate([poses.keypoints, np.repeat(positions[:, None], shape[1], axis=1)]),
-        np.concatenate([poses.scores, np.zeros(shape, np.float32)]),
-        np.concatenate([poses.detected, np.zeros(shape, bool)]))
+def _check_positive(**values: Optional[float]) -> None:
+    for name, value in values.items():
+        if value is not None and value <= 0:
+            raise ValueError(f'PoseSeg: {name} must be greater than 0, got {value}.')
+
+
+def _check_share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < 1:
+            raise ValueError(f'PoseSeg: {name} must lie in (0, 1), got {value}.')

@@ -1,31 +1,60 @@
-"""Refine: the corrections that the paper does not have, one function and one switch each.
+"""Refine: the corrections that the paper does not have.
 
 Networks miss, and a person breaks into several: a keypoint into duplicates, a pose into fragments.
-The functions stand in the order in which decoding calls them. Two more need the segmentation maps
-and stand in :mod:`~kdc_mm.codecs.cluster`: ``take_second_choices`` and ``unposed_persons``.
+All corrections, those of other modules too, in the order in which decoding calls them; a switch
+without a name before it is one of :class:`Refinement`.
+
+======================================= =================================== =======================
+correction                              function                            switch
+======================================= =================================== =======================
+the merge radius fits the votes         merge.fitting_merge_radius          codec's ``merge_radius``
+votes for other persons stay apart      agreement.merging_tolerance         always
+few votes make a low score              merge.merge_votes                   always
+duplicates of a keypoint are dropped    suppress_duplicates                 ``duplicate_support``
+keypoints of one person agree on it     group.limb_connections              codec's ``tolerance``
+fragments of a pose are joined,         join_fragments                      ``join_fragments``
+... but not against their limbs         join_fragments                      ``opposed_limits``
+missing keypoints lie where limbs lead  group.assemble_poses                always, score 0
+spurious persons are dropped            suppress_spurious_persons           ``spurious_threshold``
+embeddings on occluders do not count    cluster.candidate_centroids         always
+no two persons have one MaskCentroid    cluster.take_second_choices         ``second_choice``
+fragments with one mask are absorbed    absorb_fragments                    ``absorb_fragments``
+persons without keypoints are found     cluster.unposed_persons             ``unposed_area``
+masks rank by their poses too           mask_trust                          always
+======================================= =================================== =======================
 """
+from dataclasses import dataclass
 from typing import NamedTuple, Optional, Tuple
 
 import numba
 import numpy as np
 
-from .agreement import Tolerance, disagreement, distance
-from .cluster import Centroids
-from .gaussians import largest_deviation, squared_deviation
-from .group import GroupingTolerance, as_array, channel_bounds, kinds_of_persons, limb_error, unite
+from .agreement import GroupingTolerance, disagreement, distance, duplicate_tolerance
+from .cluster import (
+    MaskCentroids,
+    MaskMaps,
+    is_embedding_of,
+    may_be_fragment,
+    unposed_persons,
+)
+from .gaussians import gaussian_njit
+from .group import as_array, channel_bounds, kinds_of_persons, limb_error, neighbours, unite
 from .merge import Keypoints
 from .people import Poses
 from .skeleton import KinematicGraph
 
-#: Person centroids of duplicates may differ by this share of how far they lie from the keypoint.
-_DUPLICATE_CENTROID_SHARE = 0.3
+#: Duplicates of a keypoint lie within this share of the disk radius.
+_DUPLICATE_SHARE = 0.75
 #: Keypoints of a kind are alike within this share of the larger side of a person's box (1 σ).
 _ALIKE_SHARE = 0.1
 #: A spurious person's keypoints score less than those of the real one by this factor.
 _SURER = 1.5
+#: Trust in a mask that no keypoint confirms, against the root of a pose's score.
+_UNPOSED_TRUST = 0.3
 
 
-class Refinement(NamedTuple):
+@dataclass(frozen=True)
+class Refinement:
     """Switches of the corrections; ``None`` or ``False`` turns one off.
 
     - ``duplicate_support``: keypoints with less than this share of the support of one close by, of
@@ -42,6 +71,9 @@ class Refinement(NamedTuple):
       with at least this share of the best one's support.
     - ``unposed_area``: masks of persons without a visible keypoint are found from this area on, in
       input pixels squared.
+
+    Raises:
+        ValueError: if ``spurious_threshold`` is out of range.
     """
     duplicate_support: Optional[float] = 0.5
     join_fragments: bool = True
@@ -51,49 +83,59 @@ class Refinement(NamedTuple):
     second_choice: Optional[float] = 0.05
     unposed_area: Optional[float] = 4.
 
+    def __post_init__(self) -> None:
+        if self.spurious_threshold is not None and not 0 < self.spurious_threshold < 1:
+            raise ValueError('Refinement: spurious_threshold must lie in (0, 1), got '
+                             f'{self.spurious_threshold}.')
 
-def suppress_duplicates(found: Keypoints, radius_px: float, support: float) -> Keypoints:
+
+def duplicate_radius(radius: float, vote_radius: float, merge_radius: float = 0.) -> float:
+    """How far from a keypoint its duplicates lie: ``_DUPLICATE_SHARE`` of the disk radius, or as
+    far as votes reach; all in input pixels."""
+    return max(_DUPLICATE_SHARE * radius, vote_radius, merge_radius)
+
+
+def suppress_duplicates(keypoints: Keypoints, radius_px: float, share: float) -> Keypoints:
     """Drop duplicates of keypoints (keypoint NMS).
 
     Where votes scatter, a keypoint breaks into several: near each other, with the same person
     centroid. From the best supported on, those go that are much less supported than one that stays.
 
     Args:
-        found (Keypoints): n detected keypoints.
-        radius_px (float): Duplicates lie within it; so their person centroids within half of it, or
-            within 0.3 of how far those lie from the keypoint.
-        support (float): Duplicates have less than this share of the support.
+        keypoints (Keypoints): n detected keypoints.
+        radius_px (float): Duplicates lie within it, and agree on the person by
+            :func:`~kdc_mm.codecs.agreement.duplicate_tolerance`.
+        share (float): Duplicates have less than this share of the support.
 
     Returns:
         Keypoints: those that remain.
     """
-    place = Tolerance(radius_px, 0.)
-    person = Tolerance(0., _DUPLICATE_CENTROID_SHARE, radius_px / 2)
-    kept = _are_no_duplicates(found, np.argsort(-found.support, kind='stable'), place, person,
-                              support)
-    return Keypoints(*(part[kept] for part in found))
+    kept = _are_no_duplicates(keypoints, np.argsort(-keypoints.support, kind='stable'),
+                              duplicate_tolerance(radius_px), share)
+    return Keypoints(*(part[kept] for part in keypoints))
 
 
 @numba.njit(cache=True)
-def _are_no_duplicates(found, order, place, person, support):
+def _are_no_duplicates(keypoints, order, tolerance, share):
     """(n,) bool; ``order`` (n,) of falling support."""
+    channel, support = keypoints.channel, keypoints.support
+    position, person_centroid = keypoints.position, keypoints.person_centroid
     kept = np.ones(len(order), np.bool_)
     for rank, strong in enumerate(order):
         if not kept[strong]:
             continue
-        length = distance(found.position[strong], found.centroid[strong])
+        length = distance(position[strong], person_centroid[strong])
         for weak in order[rank + 1:]:
-            if (found.channel[weak] == found.channel[strong]
-                    and found.support[weak] < support * found.support[strong]
-                    and disagreement(distance(found.position[strong], found.position[weak]),
-                                     length, place) < 1
-                    and disagreement(distance(found.centroid[strong], found.centroid[weak]),
-                                     length, person) < 1):
+            if (channel[weak] == channel[strong] and support[weak] < share * support[strong]
+                    and disagreement(distance(position[strong], position[weak]), length,
+                                     tolerance.place) < 1
+                    and disagreement(distance(person_centroid[strong], person_centroid[weak]),
+                                     length, tolerance.person_centroid) < 1):
                 kept[weak] = False
     return kept
 
 
-def join_fragments(found: Keypoints, person: np.ndarray, graph: KinematicGraph,
+def join_fragments(keypoints: Keypoints, person_of_keypoint: np.ndarray, graph: KinematicGraph,
                    tolerance: GroupingTolerance, opposed_limits: Optional[float]) -> np.ndarray:
     """Join fragments of a pose whose person centroids agree, best pair first.
 
@@ -101,10 +143,10 @@ def join_fragments(found: Keypoints, person: np.ndarray, graph: KinematicGraph,
     if they have a keypoint of one kind, or neighbours whose limbs lead elsewhere.
 
     Args:
-        found (Keypoints): n detected keypoints.
-        person (np.ndarray): (n,) number of the person of each, below n.
+        keypoints (Keypoints): n detected keypoints.
+        person_of_keypoint (np.ndarray): (n,) number of the person of each, below n.
         graph (KinematicGraph): K keypoints, 2E directed limbs.
-        tolerance (GroupingTolerance): Fragments agree within one tolerance of the centroid.
+        tolerance (GroupingTolerance): Fragments agree within one tolerance of the person centroid.
         opposed_limits (float, optional): Limbs that miss by more than so many limits of the
             tolerance lead elsewhere. None: wherever they lead.
 
@@ -113,34 +155,31 @@ def join_fragments(found: Keypoints, person: np.ndarray, graph: KinematicGraph,
     """
     opposed = np.empty((0, 2), np.int64)
     if opposed_limits is not None:
-        opposed = _opposed_pairs(found, channel_bounds(found, graph), graph, tolerance.limb,
+        opposed = _opposed_pairs(keypoints, channel_bounds(keypoints, graph), graph, tolerance.limb,
                                  opposed_limits * tolerance.limit)
-    person = person.copy()
-    _join_fragments(found, person, kinds_of_persons(found, person, len(graph.outgoing)), opposed,
-                    tolerance.centroid)
-    return person
+    person_of_keypoint = person_of_keypoint.copy()
+    kinds = kinds_of_persons(keypoints, person_of_keypoint, len(graph.outgoing))
+    _join_fragments(keypoints, person_of_keypoint, kinds, opposed, tolerance.person_centroid)
+    return person_of_keypoint
 
 
 @numba.njit(cache=True)
-def _opposed_pairs(found, bounds, graph, tolerance, limit):
+def _opposed_pairs(keypoints, bounds, graph, tolerance, limit):
     """(P, 2) pairs of neighbours in the graph whose limbs, both ways, do not lead to each other;
     channel k has keypoints ``bounds[k:k + 2]`` of the (K + 1,)."""
     pairs = []
-    for e in range(len(graph.edges) // 2):
-        a, b = graph.edges[e]
-        for i in range(bounds[a], bounds[a + 1]):
-            for j in range(bounds[b], bounds[b + 1]):
-                if limb_error(i, j, e, found, graph, tolerance) > limit:
-                    pairs.append((i, j))
+    for i, j, e in neighbours(bounds, graph):
+        if limb_error(i, j, e, keypoints, graph, tolerance) > limit:
+            pairs.append((i, j))
     return as_array(pairs)
 
 
 class Fragments(NamedTuple):
-    """Fragments by number: ``alive`` (n,) bool, score-weighted person ``centroid`` (n, 2) and its
+    """Fragments by number: ``alive`` (n,) bool, score-weighted ``person_centroid`` (n, 2) and its
     ``length`` (n,) from the keypoints, ``weight`` (n,) sum of scores, ``kinds`` (n, K) bool of
     keypoints, ``opposed`` (n, n) bool."""
     alive: np.ndarray
-    centroid: np.ndarray
+    person_centroid: np.ndarray
     length: np.ndarray
     weight: np.ndarray
     kinds: np.ndarray
@@ -148,32 +187,33 @@ class Fragments(NamedTuple):
 
 
 @numba.njit(cache=True)
-def _make_fragments(found, person, kinds, opposed_pairs):
-    """Fragments (n,) of keypoints whose ``person`` (n,) is known."""
-    count = len(person)
-    centroid = np.zeros((count, 2), np.float32)
+def _make_fragments(keypoints, person_of_keypoint, kinds, opposed_pairs):
+    """Fragments (n,) of keypoints whose ``person_of_keypoint`` (n,) is known."""
+    count = len(person_of_keypoint)
+    person_centroid = np.zeros((count, 2), np.float32)
     length, weight = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    for i, p in enumerate(person):
-        weight[p] += found.score[i]
-        rate = found.score[i] / weight[p]
-        centroid[p] += rate * (found.centroid[i] - centroid[p])
-        length[p] += rate * (distance(found.position[i], found.centroid[i]) - length[p])
+    for i, p in enumerate(person_of_keypoint):
+        named = keypoints.person_centroid[i]
+        weight[p] += keypoints.score[i]
+        share = keypoints.score[i] / weight[p]
+        person_centroid[p] += share * (named - person_centroid[p])
+        length[p] += share * (distance(keypoints.position[i], named) - length[p])
     opposed = np.zeros((count, count), np.bool_)
     for n in range(len(opposed_pairs)):
-        p, q = person[opposed_pairs[n, 0]], person[opposed_pairs[n, 1]]
+        p, q = person_of_keypoint[opposed_pairs[n, 0]], person_of_keypoint[opposed_pairs[n, 1]]
         opposed[p, q] = opposed[q, p] = True
-    return Fragments(weight > 0, centroid, length, weight, kinds, opposed)
+    return Fragments(weight > 0, person_centroid, length, weight, kinds, opposed)
 
 
 @numba.njit(cache=True)
-def _join_fragments(found, person, kinds, opposed_pairs, tolerance):
+def _join_fragments(keypoints, person_of_keypoint, kinds, opposed_pairs, tolerance):
     """Unite the fragments whose centroids agree best, again and again until none do; changes
-    ``person`` (n,) and ``kinds`` (n, K)."""
-    fragments = _make_fragments(found, person, kinds, opposed_pairs)
+    ``person_of_keypoint`` (n,) and ``kinds`` (n, K)."""
+    fragments = _make_fragments(keypoints, person_of_keypoint, kinds, opposed_pairs)
     # every fragment remembers its best partner, so that a union costs one walk, not one per pair
-    error = np.ones(len(person), np.float32)
-    partner = np.full(len(person), -1)
-    numbers = np.unique(person)
+    error = np.ones(len(person_of_keypoint), np.float32)
+    partner = np.full(len(person_of_keypoint), -1)
+    numbers = np.unique(person_of_keypoint)
     for p in numbers:
         error[p], partner[p] = _best_partner(p, numbers, fragments, tolerance)
     while len(numbers):
@@ -183,7 +223,7 @@ def _join_fragments(found, person, kinds, opposed_pairs, tolerance):
             return
         if fragments.weight[second] > fragments.weight[first]:
             first, second = second, first
-        unite(person, kinds, first, second)
+        unite(person_of_keypoint, kinds, first, second)
         _unite_fragments(fragments, first, second)
         error[second], partner[second] = 1, -1
         for p in numbers:
@@ -194,10 +234,10 @@ def _join_fragments(found, person, kinds, opposed_pairs, tolerance):
 @numba.njit(cache=True)
 def _unite_fragments(fragments, first, second):
     """Fragment ``first`` takes what ``second`` knows."""
-    centroid, length, weight = fragments.centroid, fragments.length, fragments.weight
-    rate = weight[second] / (weight[first] + weight[second])
-    centroid[first] += rate * (centroid[second] - centroid[first])
-    length[first] += rate * (length[second] - length[first])
+    centroid, length, weight = fragments.person_centroid, fragments.length, fragments.weight
+    share = weight[second] / (weight[first] + weight[second])
+    centroid[first] += share * (centroid[second] - centroid[first])
+    length[first] += share * (length[second] - length[first])
     weight[first] += weight[second]
     fragments.alive[second] = False
     fragments.opposed[first] |= fragments.opposed[second]
@@ -211,7 +251,7 @@ def _best_partner(p, numbers, fragments, tolerance):
     for q in numbers:
         if q == p or not fragments.alive[q] or fragments.opposed[p, q]:
             continue
-        gap = distance(fragments.centroid[p], fragments.centroid[q])
+        gap = distance(fragments.person_centroid[p], fragments.person_centroid[q])
         error = disagreement(gap, (fragments.length[p] + fragments.length[q]) / 2, tolerance)
         if error < best and not (fragments.kinds[p] & fragments.kinds[q]).any():
             best, partner = np.float32(error), q
@@ -222,10 +262,10 @@ def suppress_spurious_persons(poses: Poses, threshold: float) -> Poses:
     """Drop persons whose keypoints lie by much surer ones of other persons (pose NMS).
 
     Where the disks of two persons meet, a network's vectors turn from one to the other, and the
-    few cells between name keypoints between: a spurious person made of both. A keypoint is alike
-    by exp(−d² / 2(0.1 l)²), l the larger side of the other person's box, if the other's keypoint of
-    this kind scores at least 1.5 times as high. Persons who really stand so close have keypoints as
-    sure as each other's.
+    few cells between name keypoints between: a spurious person made of both. A keypoint is alike by
+    a Gaussian of its distance, σ the ``_ALIKE_SHARE`` of the larger side of the other person's box,
+    if the other's keypoint of this kind scores at least ``_SURER`` times as high. Persons who
+    really stand so close have keypoints as sure as each other's.
 
     Args:
         poses (Poses): n persons, strongest first.
@@ -254,8 +294,8 @@ def _are_not_spurious(poses, threshold):
                 continue
             for q in range(p + 1, count):
                 if poses.detected[q, k] and poses.scores[p, k] >= _SURER * poses.scores[q, k]:
-                    gap = distance(poses.keypoints[p, k], poses.keypoints[q, k]) / width
-                    alike[q, k] = max(alike[q, k], np.exp(-gap**2 / 2))
+                    gap = distance(poses.keypoints[p, k], poses.keypoints[q, k])
+                    alike[q, k] = max(alike[q, k], gaussian_njit(gap**2, width))
     return kept
 
 
@@ -274,37 +314,52 @@ def _longer_side(keypoints, detected):
     return side
 
 
-def absorb_fragments(poses: Poses, centroids: Centroids, threshold: float,
-                     share: float) -> Tuple[Poses, Centroids]:
+def absorb_fragments(poses: Poses, centroids: MaskCentroids,
+                     threshold: float) -> Tuple[Poses, MaskCentroids]:
     """Give fragments of a pose back to the person whose MaskCentroid they share.
 
     A network that is unsure of the limbs leaves fragments, and each would take its part of the
-    person's mask. A fragment belongs to a stronger person if φ of the stronger one (eq. 6) at the
-    fragment's centroid exceeds the threshold: it gives the keypoints that the person lacks.
+    person's mask. A fragment belongs to a stronger person if its centroid is an embedding of that
+    one: it gives the keypoints that the person lacks.
 
     Args:
         poses (Poses): n persons, strongest first.
-        centroids (Centroids): C_j and σ_j of each.
+        centroids (MaskCentroids): C_j and σ_j of each.
         threshold (float): In (0, 1), on φ.
-        share (float): A fragment scores less than this share of the person; who is about as sure
-            is a person too, however near.
 
     Returns:
-        tuple: Poses and Centroids of those that remain.
+        tuple: Poses and MaskCentroids of those that remain.
     """
     keypoints, scores, detected = (part.copy() for part in poses)
-    strength = poses.scores.mean(1)
+    strength = poses.strength
     kept = np.ones(len(strength), bool)
+    shared = is_embedding_of(centroids, centroids.position, threshold)
     for person in range(len(strength)):
         if not kept[person]:
             continue
-        squared = ((centroids.position - centroids.position[person])**2).sum(1)
-        near = squared_deviation(squared, centroids.sigma[person]) < largest_deviation(threshold)
-        fragment = kept & near & (strength < share * strength[person])
+        fragment = kept & shared[:, person] & may_be_fragment(strength, strength[person])
         for other in np.flatnonzero(fragment):
             lacking = detected[other] & ~detected[person]
             for values in (keypoints, scores, detected):
                 values[person, lacking] = values[other, lacking]
         kept &= ~fragment
     return (Poses(keypoints[kept], scores[kept], detected[kept]),
-            Centroids(*(part[kept] for part in centroids)))
+            MaskCentroids(*(part[kept] for part in centroids)))
+
+
+def add_unposed_persons(poses: Poses, centroids: MaskCentroids, maps: MaskMaps, threshold: float,
+                        min_area: float) -> Tuple[Poses, MaskCentroids]:
+    """Poses and MaskCentroids with those that only a mask shows, see
+    :func:`~kdc_mm.codecs.cluster.unposed_persons`; all their keypoints lie in the mask's middle."""
+    unposed, middles = unposed_persons(maps, centroids, threshold, min_area)
+    shape = len(middles), poses.scores.shape[1]
+    added = Poses(np.repeat(middles[:, None], shape[1], axis=1), np.zeros(shape, np.float32),
+                  np.zeros(shape, bool))
+    return (Poses(*map(np.concatenate, zip(poses, added))),
+            MaskCentroids(*map(np.concatenate, zip(centroids, unposed))))
+
+
+def mask_trust(poses: Poses) -> np.ndarray:
+    """How much a pose confirms its mask (n,): the root of its score, as a person cut off at the
+    waist shows half its keypoints, but all of its mask; ``_UNPOSED_TRUST`` without a keypoint."""
+    return np.where(poses.detected.any(1), np.sqrt(poses.strength), np.float32(_UNPOSED_TRUST))

@@ -1,5 +1,5 @@
 """Between the cells of a map, bilinearly; cell (u, v) lies on input pixel (s·u, s·v)."""
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import numba
 import numpy as np
@@ -42,6 +42,25 @@ def bilinear(field, rows, columns):
              field[rows.cell, right] * columns.weight)
     lower = field[below, columns.cell] * (1 - columns.weight) + field[below, right] * columns.weight
     return upper * (1 - rows.weight) + lower * rows.weight
+
+
+def corners(rows: AxisSamples, columns: AxisSamples, size) -> Tuple[np.ndarray, np.ndarray]:
+    """What :func:`bilinear` sums, for maps that are the unknown.
+
+    Args:
+        rows (AxisSamples): y of M samples, each (M,).
+        columns (AxisSamples): x of the samples.
+        size (tuple[int, int]): Size [w, h] of the map.
+
+    Returns:
+        tuple: index v·w + u of the four cells around each sample and their weights, (4, M).
+    """
+    width, height = size
+    v = np.stack([rows.cell, np.minimum(rows.cell + 1, height - 1)])
+    u = np.stack([columns.cell, np.minimum(columns.cell + 1, width - 1)])
+    down, right = (np.stack([1 - axis.weight, axis.weight]) for axis in (rows, columns))
+    cells, weights = v[:, None] * width + u, down[:, None] * right
+    return cells.reshape(4, -1), weights.reshape(4, -1)
 
 
 #: :func:`bilinear` for compiled kernels, one sample at a time.

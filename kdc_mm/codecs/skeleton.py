@@ -28,12 +28,11 @@ class Skeleton:
 
     Attributes:
         names (tuple[str]): Keypoint names, K of them.
-        edges (np.ndarray): Directed limbs a→b in shape (2E, 2), int64. Edge ``e + E`` is edge ``e``
-            reversed.
+        graph (KinematicGraph): The directed limbs.
         flip_indices (tuple[int]): Index of each keypoint's mirror image.
     """
     names: Tuple[str, ...]
-    edges: np.ndarray
+    graph: KinematicGraph
     flip_indices: Tuple[int, ...]
 
     @property
@@ -46,18 +45,14 @@ class Skeleton:
         return np.array([any(part in name for part in HIGH_VARIANCE_NAMES) for name in self.names])
 
     @property
-    def graph(self) -> KinematicGraph:
-        """The same limbs for the steps of decoding."""
-        outgoing = self.outgoing
-        rank = np.empty(len(self.edges), np.int64)
-        keypoint, column = np.nonzero(outgoing >= 0)
-        rank[outgoing[keypoint, column]] = column
-        return KinematicGraph(self.edges, outgoing, rank)
+    def edges(self) -> np.ndarray:
+        """The graph's."""
+        return self.graph.edges
 
     @property
     def outgoing(self) -> np.ndarray:
-        """(K, D) int64: the directed edges that leave each keypoint, -1 beyond their number."""
-        return outgoing_edges(self.edges, self.num_keypoints)
+        """The graph's."""
+        return self.graph.outgoing
 
     @property
     def mirrored_edges(self) -> List[int]:
@@ -65,6 +60,15 @@ class Skeleton:
         index = {tuple(edge): e for e, edge in enumerate(self.edges.tolist())}
         flip = self.flip_indices
         return [index.get((flip[a], flip[b]), -1) for a, b in self.edges.tolist()]
+
+
+def build_graph(edges: np.ndarray, num_keypoints: int) -> KinematicGraph:
+    """The graph of directed edges (2E, 2) between K keypoints."""
+    outgoing = outgoing_edges(edges, num_keypoints)
+    rank = np.empty(len(edges), np.int64)
+    keypoint, column = np.nonzero(outgoing >= 0)
+    rank[outgoing[keypoint, column]] = column
+    return KinematicGraph(edges, outgoing, rank)
 
 
 def outgoing_edges(edges: np.ndarray, num_keypoints: int) -> np.ndarray:
@@ -100,8 +104,8 @@ def build_skeleton(metainfo: str, limbs: Optional[Sequence[Tuple]] = None) -> Sk
     if (pairs[:, 0] == pairs[:, 1]).any():
         raise ValueError('A limb joins a keypoint to itself; give two different keypoints.')
     _check_connected(pairs, names, source=metainfo if limbs is None else 'limbs')
-    edges = np.concatenate([pairs, pairs[:, ::-1]])
-    return Skeleton(tuple(names), edges, tuple(info['flip_indices']))
+    graph = build_graph(np.concatenate([pairs, pairs[:, ::-1]]), len(names))
+    return Skeleton(tuple(names), graph, tuple(info['flip_indices']))
 
 
 def _keypoint_index(keypoint, names: List[str]) -> int:

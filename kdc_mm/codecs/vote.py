@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .gaussians import gaussian, gaussian_njit
+from .gaussians import key_centroid_response, key_centroid_response_njit
 
 #: Least heat of a disk's middle where there are no KeyCentroids: what is rather keypoint than not.
 _LEAST_PEAK_HEAT = 0.5
@@ -27,8 +27,8 @@ class PoseMaps(NamedTuple):
 
 
 class VoteSettings(NamedTuple):
-    """Who votes: ``radius`` R of the disks (σ of F* is R / 2) and ``vote_radius`` in pixels,
-    ``threshold`` least heat, ``max_votes`` of each image, the heaviest."""
+    """Who votes: ``radius`` R of the disks and ``vote_radius`` in pixels, ``threshold`` least heat,
+    ``max_votes`` of each image, the heaviest."""
     radius: float
     vote_radius: float
     threshold: float
@@ -38,18 +38,18 @@ class VoteSettings(NamedTuple):
 class Votes(NamedTuple):
     """M votes, ordered by image, channel and cell. Positions are input pixels (x, y).
 
-    ``image`` (M,), ``channel`` (M,), ``cell`` (M, 2) row and column of the voting cell, ``score``
-    (M,) heatmap value, ``weight`` (M,) score times F*, ``position`` (M, 2) voted keypoint,
-    ``centroid`` (M, 2) predicted person centroid, ``ends`` (M, D, 2) predicted far ends of the
-    limbs that leave this keypoint.
+    ``image`` (M,), ``channel`` (M,), ``cell`` (M, 2) row v and column u of the voting cell,
+    ``heat`` (M,) heatmap value, ``weight`` (M,) heat times F*, ``position`` (M, 2) voted keypoint,
+    ``person_centroid`` (M, 2) predicted, ``ends`` (M, D, 2) predicted far ends of the limbs that
+    leave this keypoint.
     """
     image: np.ndarray
     channel: np.ndarray
     cell: np.ndarray
-    score: np.ndarray
+    heat: np.ndarray
     weight: np.ndarray
     position: np.ndarray
-    centroid: np.ndarray
+    person_centroid: np.ndarray
     ends: np.ndarray
 
 
@@ -113,22 +113,22 @@ def _gather_on_device(maps: PoseMaps, outgoing: np.ndarray, settings: VoteSettin
                       voting: Tensor) -> Votes:
     """Gather the cells that are ``voting`` (B, K, h, w) bool at once, and copy them in two pieces.
     """
-    b, k, y, x = voting.nonzero(as_tuple=True)
-    score = maps.heatmaps[b, k, y, x]
-    offset = maps.key_centroids.unflatten(1, (-1, 2))[b, k, :, y, x]
-    weight = score * gaussian(offset.square().sum(1), settings.radius / 2)
-    start = torch.stack([x, y], 1) * maps.stride
-    centroid = start + maps.person_centroids.unflatten(1, (-1, 2))[b, k, :, y, x]
+    b, k, v, u = voting.nonzero(as_tuple=True)
+    heat = maps.heatmaps[b, k, v, u]
+    key_centroid = maps.key_centroids.unflatten(1, (-1, 2))[b, k, :, v, u]
+    weight = heat * key_centroid_response(key_centroid.square().sum(1), settings.radius)
+    start = torch.stack([u, v], 1) * maps.stride
+    person_centroid = start + maps.person_centroids.unflatten(1, (-1, 2))[b, k, :, v, u]
     edge = torch.as_tensor(outgoing, device=k.device)[k].clamp(min=0)
     ends = start[:, None] + maps.limbs.unflatten(1, (-1, 2))[
-        b[:, None], edge, :, y[:, None], x[:, None]]
-    index = torch.stack([b, k, y, x], 1).cpu().numpy()
-    values = torch.cat([score[:, None], weight[:, None], start + offset, centroid,
+        b[:, None], edge, :, v[:, None], u[:, None]]
+    index = torch.stack([b, k, v, u], 1).cpu().numpy()
+    values = torch.cat([heat[:, None], weight[:, None], start + key_centroid, person_centroid,
                         ends.flatten(1)], 1).float().cpu().numpy()
     image, channel, cell = np.split(index, [1, 2], axis=1)
-    score, weight, position, centroid, ends = np.split(values, [1, 2, 4, 6], axis=1)
+    heat, weight, position, person_centroid, ends = np.split(values, [1, 2, 4, 6], axis=1)
     return Votes(*map(np.ascontiguousarray, (
-        image[:, 0], channel[:, 0], cell, score[:, 0], weight[:, 0], position, centroid,
+        image[:, 0], channel[:, 0], cell, heat[:, 0], weight[:, 0], position, person_centroid,
         ends.reshape(len(ends), outgoing.shape[1], 2))))
 
 
@@ -142,33 +142,34 @@ def _collect_on_host(maps: PoseMaps, outgoing: np.ndarray, settings: VoteSetting
                     maps.stride)
     index, weight = _find_voters(
         maps.heatmaps, maps.key_centroids, np.float32(settings.threshold),
-        np.float32(settings.vote_radius**2), np.float32(settings.radius / 2))
+        np.float32(settings.vote_radius**2), np.float32(settings.radius))
     kept = _heaviest(index[:, 0], weight, settings.max_votes)
     return _gather_on_host(maps, outgoing, index[kept], weight[kept])
 
 
 @numba.njit(cache=True)
-def _find_voters(heat, offset, threshold, squared_radius, sigma):
-    """Index (M, 4) of image, channel, row and column, and weight (M,), of the cells of ``heat``
-    (B, K, h, w) that vote; ``offset`` (B, 2K, h, w) are their KeyCentroids."""
-    batch, channels, height, width = heat.shape
+def _find_voters(heatmaps, key_centroids, threshold, squared_vote_radius, radius):
+    """Index (M, 4) of image, channel, row and column, and weight (M,), of the cells that vote;
+    ``heatmaps`` (B, K, h, w), ``key_centroids`` (B, 2K, h, w)."""
+    batch, channels, height, width = heatmaps.shape
     confident = 0
-    for value in heat.flat:
-        confident += value > threshold
+    for heat in heatmaps.flat:
+        confident += heat > threshold
     index = np.empty((confident, 4), np.int64)
     weight = np.empty(confident, np.float32)
     count = 0
     for b in range(batch):
         for k in range(channels):
-            for y in range(height):
-                for x in range(width):
-                    if heat[b, k, y, x] <= threshold:
+            for v in range(height):
+                for u in range(width):
+                    heat = heatmaps[b, k, v, u]
+                    if heat <= threshold:
                         continue
-                    dx, dy = offset[b, 2 * k, y, x], offset[b, 2 * k + 1, y, x]
+                    dx, dy = key_centroids[b, 2 * k, v, u], key_centroids[b, 2 * k + 1, v, u]
                     squared = dx * dx + dy * dy
-                    if squared <= squared_radius:
-                        index[count] = b, k, y, x
-                        weight[count] = heat[b, k, y, x] * gaussian_njit(squared, sigma)
+                    if squared <= squared_vote_radius:
+                        index[count] = b, k, v, u
+                        weight[count] = heat * key_centroid_response_njit(squared, radius)
                         count += 1
     return index[:count], weight[:count]
 
@@ -177,30 +178,31 @@ def _find_voters(heat, offset, threshold, squared_radius, sigma):
 def _gather_on_host(maps, outgoing, index, weight):
     """Votes of the cells with ``index`` (M, 4) and ``weight`` (M,) of PoseMaps of NumPy arrays."""
     count, degree = len(index), outgoing.shape[1]
-    score = np.empty(count, np.float32)
-    position, centroid = np.empty((count, 2), np.float32), np.empty((count, 2), np.float32)
+    heat = np.empty(count, np.float32)
+    position = np.empty((count, 2), np.float32)
+    person_centroid = np.empty((count, 2), np.float32)
     ends = np.empty((count, degree, 2), np.float32)
     for m in range(count):
-        b, k, y, x = index[m]
-        score[m] = maps.heatmaps[b, k, y, x]
+        b, k, v, u = index[m]
+        heat[m] = maps.heatmaps[b, k, v, u]
         for axis in range(2):
-            start = (x if axis == 0 else y) * maps.stride
-            position[m, axis] = start + maps.key_centroids[b, 2 * k + axis, y, x]
-            centroid[m, axis] = start + maps.person_centroids[b, 2 * k + axis, y, x]
+            start = (u if axis == 0 else v) * maps.stride
+            position[m, axis] = start + maps.key_centroids[b, 2 * k + axis, v, u]
+            person_centroid[m, axis] = start + maps.person_centroids[b, 2 * k + axis, v, u]
             for d in range(degree):
                 edge = max(outgoing[k, d], 0)
-                ends[m, d, axis] = start + maps.limbs[b, 2 * edge + axis, y, x]
-    return Votes(index[:, 0].copy(), index[:, 1].copy(), index[:, 2:].copy(), score, weight,
-                 position, centroid, ends)
+                ends[m, d, axis] = start + maps.limbs[b, 2 * edge + axis, v, u]
+    return Votes(index[:, 0].copy(), index[:, 1].copy(), index[:, 2:].copy(), heat, weight,
+                 position, person_centroid, ends)
 
 
 def _disk_middles(heatmaps: Tensor, radius_cells: float, threshold: float) -> Tensor:
-    """Cells (B, K, h, w) bool that are maxima of the heatmap averaged over a Gaussian of half the
-    radius: a disk is a plateau, and so its middle is found."""
+    """Cells (B, K, h, w) bool that are maxima of the heatmap averaged over F*: a disk is a plateau,
+    and so its middle is found."""
     size = int(radius_cells)
-    y, x = torch.meshgrid(
+    v, u = torch.meshgrid(
         torch.arange(-size, size + 1), torch.arange(-size, size + 1), indexing='ij')
-    kernel = gaussian(x**2 + y**2, radius_cells / 2).to(heatmaps)
+    kernel = key_centroid_response(u**2 + v**2, radius_cells).to(heatmaps)
     kernel = (kernel / kernel.sum()).expand(heatmaps.shape[1], 1, -1, -1)
     smooth = F.conv2d(heatmaps, kernel, padding=size, groups=heatmaps.shape[1])
     peak = smooth == F.max_pool2d(smooth, 3, stride=1, padding=1)

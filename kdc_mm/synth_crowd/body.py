@@ -68,7 +68,7 @@ def sample_builds(rng: np.random.Generator, num: int) -> Dict[str, np.ndarray]:
 
 
 @dataclass
-class Skeleton:
+class BodyJoints:
     """Joints (name to (N, 3), camera space, pelvis at the origin) and the frames (name to
     (N, 3, 3)) that carry them."""
     joints: Dict[str, np.ndarray]
@@ -76,7 +76,7 @@ class Skeleton:
     head_radii: np.ndarray  # (N, 3): to the side, up, to the front
 
 
-def pose_skeleton(pose: Dict[str, np.ndarray], build: Dict[str, np.ndarray]) -> Skeleton:
+def pose_body(pose: Dict[str, np.ndarray], build: Dict[str, np.ndarray]) -> BodyJoints:
     """Forward kinematics from the pelvis outward."""
     num = len(pose['yaw'])
 
@@ -131,12 +131,12 @@ def pose_skeleton(pose: Dict[str, np.ndarray], build: Dict[str, np.ndarray]) -> 
             toe=ankle + offset(foot, x=sign * 0.008, y=-0.030, z=0.088)).items()})
         frames.update({f'{side}_{n}': f for n, f in dict(
             upper=upper, fore=fore, hand=hand, thigh=thigh, shank=shank, foot=foot).items()})
-    return Skeleton(joints, frames, head_radii)
+    return BodyJoints(joints, frames, head_radii)
 
 
-def skeleton_keypoints(skeleton: Skeleton) -> np.ndarray:
+def body_keypoints(body: BodyJoints) -> np.ndarray:
     """The 17 COCO keypoints in camera space, (N, 17, 3)."""
-    face = np.einsum('nij,nj,kj->nki', skeleton.frames['head'], skeleton.head_radii, FACE_KEYPOINTS)
-    face = face + skeleton.joints['head'][:, None]
-    rest = [skeleton.joints[f'{name[0]}_{name.split("_")[1]}'] for name in KEYPOINT_NAMES[5:]]
+    face = np.einsum('nij,nj,kj->nki', body.frames['head'], body.head_radii, FACE_KEYPOINTS)
+    face = face + body.joints['head'][:, None]
+    rest = [body.joints[f'{name[0]}_{name.split("_")[1]}'] for name in KEYPOINT_NAMES[5:]]
     return np.concatenate([face, np.stack(rest, axis=1)], axis=1)

@@ -6,7 +6,7 @@ from typing import Dict, List, NamedTuple
 import cv2
 import numpy as np
 
-from .body import FACE_KEYPOINTS, KEYPOINT_NAMES, SIDES, Skeleton, direction, skeleton_keypoints
+from .body import FACE_KEYPOINTS, KEYPOINT_NAMES, SIDES, BodyJoints, body_keypoints, direction
 from .clothing import dye
 from .shapes import Camera, Detail, Light, Patch, ShapeList, fill, fill_convex, fixed_point
 
@@ -41,31 +41,31 @@ class Figures(NamedTuple):
     in_sight: np.ndarray  # (N, 17) bool: the person's own body does not hide the keypoint
 
 
-def paint_figures(skeleton: Skeleton, build: Dict[str, np.ndarray], clothing: Dict[str, np.ndarray],
+def paint_figures(body: BodyJoints, build: Dict[str, np.ndarray], clothing: Dict[str, np.ndarray],
                   camera: Camera, light: Light, rng: np.random.Generator) -> Figures:
     """Paint N persons."""
     shapes = ShapeList(camera)
-    torso = _Torso(skeleton, build, clothing, camera)
-    _add_legs(shapes, skeleton, build, clothing)
-    _add_torso(shapes, torso, skeleton, build, clothing)
-    _add_arms(shapes, skeleton, build, clothing)
-    _add_head(shapes, skeleton, build, clothing)
+    torso = _Torso(body, build, clothing, camera)
+    _add_legs(shapes, body, build, clothing)
+    _add_torso(shapes, torso, body, build, clothing)
+    _add_arms(shapes, body, build, clothing)
+    _add_head(shapes, body, build, clothing)
     index, vertices, colours = shapes.outlines(light, np.digitize(camera.scale, [300, 450]) + 2)
 
-    ranks = _paint_order(skeleton)
+    ranks = _paint_order(body)
     figure, shape, level = index.T
     part, group, layer = np.array(shapes.keys).T
     rank = ranks[figure, group[shape]]
     order = np.lexsort((shape, level, layer[shape], rank, figure))
     colours = np.rint(np.concatenate([colours, part[shape][:, None]], axis=1)).astype(int).tolist()
-    details = _merge(_head_details(skeleton, clothing, camera, light),
+    details = _merge(_head_details(body, clothing, camera, light),
                      _torso_details(torso, clothing))
     patches = []
     bounds = np.searchsorted(figure[order], np.arange(1, len(ranks)))
     for n, rows in enumerate(np.split(order, bounds)):
         patches.append(_paint(vertices, colours, rows, rank, ranks[n], details[n], rng))
-    keypoints = skeleton_keypoints(skeleton)
-    return Figures(patches, *_sight(keypoints, skeleton, clothing, camera, patches))
+    keypoints = body_keypoints(body)
+    return Figures(patches, *_sight(keypoints, body, clothing, camera, patches))
 
 
 def _merge(*details: List[Dict[int, List[Detail]]]) -> List[Dict[int, List[Detail]]]:
@@ -112,18 +112,18 @@ def _cloth_texture(side: int) -> np.ndarray:
     return cv2.merge([texture, texture, texture, np.full_like(texture, 128)])
 
 
-def _paint_order(skeleton: Skeleton) -> np.ndarray:
+def _paint_order(body: BodyJoints) -> np.ndarray:
     """Rank of every group, (N, groups): far ones first; a nearly straight limb is one group, so
     that it has no seam."""
-    joints = skeleton.joints
+    joints = body.joints
     z = {name: position[:, 2] for name, position in joints.items()}
     depth = np.zeros((len(z['pelvis']), _NUM_PARTS))
     depth[:, TORSO] = (z['pelvis'] + z['chest']) / 2 + 0.02
     depth[:, HEAD] = z['head'] + 0.06
     depth[:, NECK] = np.minimum(depth[:, TORSO], depth[:, HEAD]) - 0.001
-    front = skeleton.frames['head'][:, 2, 2]
+    front = body.frames['head'][:, 2, 2]
     depth[:, HAIR] = z['head'] - 0.075 * front + 0.06
-    front = skeleton.frames['chest'][:, 2, 2]
+    front = body.frames['chest'][:, 2, 2]
     depth[:, PACK] = z['chest'] - 0.12 * front
     for i, (side, _) in enumerate(SIDES):
         depth[:, L_UPPER + i] = (z[side + '_shoulder'] + z[side + '_elbow']) / 2 + 0.035
@@ -149,11 +149,11 @@ def _paint_order(skeleton: Skeleton) -> np.ndarray:
     return ranks
 
 
-def _sight(keypoints: np.ndarray, skeleton: Skeleton, clothing: Dict[str, np.ndarray],
+def _sight(keypoints: np.ndarray, body: BodyJoints, clothing: Dict[str, np.ndarray],
            camera: Camera, patches: List[Patch]):
     """Keypoints in px and whether the person's own body leaves them in sight."""
     pixels = camera.project(keypoints)
-    toward = _towards_camera(skeleton)
+    toward = _towards_camera(body)
     unit = FACE_KEYPOINTS / np.linalg.norm(FACE_KEYPOINTS, axis=1, keepdims=True)
     facing = toward @ unit.T
     in_sight = np.ones(pixels.shape[:2], dtype=bool)
@@ -165,7 +165,7 @@ def _sight(keypoints: np.ndarray, skeleton: Skeleton, clothing: Dict[str, np.nda
         height, width = patch.image.shape[:2]
         part[n] = patch.image[np.minimum(y, height - 1), np.minimum(x, width - 1), 3]
     behind = np.zeros(in_sight.shape, dtype=bool)
-    behind[:, 5:7] = keypoints[:, 5:7, 2] < skeleton.joints['neck'][:, None, 2] - 0.03
+    behind[:, 5:7] = keypoints[:, 5:7, 2] < body.joints['neck'][:, None, 2] - 0.03
     behind[:, 11:13] = keypoints[:, 11:13, 2] < -0.025
     in_sight &= _OWN[np.arange(17), part] & ~(behind & ((part == TORSO) | (part == SKIRT)))
     return pixels, in_sight
@@ -189,8 +189,8 @@ def _hem(frame: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return _ellipsoid(frame, radius, 0.005, radius)
 
 
-def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) -> None:
-    joints, frames, limb = skeleton.joints, skeleton.frames, build['limb']
+def _add_legs(shapes: ShapeList, body: BodyJoints, build: Dict, wear: Dict) -> None:
+    joints, frames, limb = body.joints, body.frames, build['limb']
     cloth = wear['loose']
     for i, (side, _) in enumerate(SIDES):
         hip, knee, ankle = (joints[f'{side}_{n}'] for n in ('hip', 'knee', 'ankle'))
@@ -233,8 +233,8 @@ def _add_legs(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
                    parts[2], parts[2], 1)
 
 
-def _add_arms(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) -> None:
-    joints, frames, limb = skeleton.joints, skeleton.frames, build['limb']
+def _add_arms(shapes: ShapeList, body: BodyJoints, build: Dict, wear: Dict) -> None:
+    joints, frames, limb = body.joints, body.frames, build['limb']
     cloth = 0.5 + 0.5 * wear['loose']
     for i, (side, _) in enumerate(SIDES):
         shoulder, elbow, wrist = (joints[f'{side}_{n}'] for n in ('shoulder', 'elbow', 'wrist'))
@@ -294,8 +294,8 @@ class _Torso:
     """Rings around the trunk, from hip (0) over waist (1) and chest (2) to shoulders (3), for
     shapes and surface details."""
 
-    def __init__(self, skeleton: Skeleton, build: Dict, wear: Dict, camera: Camera) -> None:
-        joints, frames = skeleton.joints, skeleton.frames
+    def __init__(self, body: BodyJoints, build: Dict, wear: Dict, camera: Camera) -> None:
+        joints, frames = body.joints, body.frames
         self.camera = camera
         girth, ease = build['girth'], 1 + 0.5 * (wear['loose'] - 1)
         broad = build['shoulder'] / 0.1
@@ -353,9 +353,9 @@ class _Torso:
         return pixels, facing
 
 
-def _add_torso(shapes: ShapeList, torso: _Torso, skeleton: Skeleton, build: Dict,
+def _add_torso(shapes: ShapeList, torso: _Torso, body: BodyJoints, build: Dict,
                wear: Dict) -> None:
-    joints, frames = skeleton.joints, skeleton.frames
+    joints, frames = body.joints, body.frames
     centres = torso.centres
     trousers = np.where(wear['skirt'][:, None], wear['skirt_colour'], wear['trousers'])
     belt = _between(centres[0], centres[1], 0.55)
@@ -456,9 +456,9 @@ def _torso_details(torso: _Torso, wear: Dict) -> List[Dict[int, List[Detail]]]:
 
 # ---------------------------------------------------------------- head
 
-def _add_head(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) -> None:
-    frame, centre = skeleton.frames['head'], skeleton.joints['head']
-    radii = frame * skeleton.head_radii[:, None]
+def _add_head(shapes: ShapeList, body: BodyJoints, build: Dict, wear: Dict) -> None:
+    frame, centre = body.frames['head'], body.joints['head']
+    radii = frame * body.head_radii[:, None]
     shift = frame @ np.array([0, 0.003, -0.004])
     full = np.where(wear['hairless'], 1.0, 1.09)[:, None, None]
     shapes.add(centre + shift, radii * full, centre + shift, radii * full, wear['hair'], HEAD, HEAD,
@@ -470,7 +470,7 @@ def _add_head(shapes: ShapeList, skeleton: Skeleton, build: Dict, wear: Dict) ->
         lobe = _ellipsoid(frame, 0.008, 0.018, 0.012)
         shapes.add(ear, lobe, ear, lobe, wear['skin'] * 0.9, HEAD, HEAD, 1, ~wear['long_hair'])
     nape = centre + frame @ np.array([0, 0.01, -0.02])
-    tip = skeleton.joints['neck'] + skeleton.frames['chest'] @ np.array([0, -0.035, -0.045])
+    tip = body.joints['neck'] + body.frames['chest'] @ np.array([0, -0.035, -0.045])
     shapes.add(nape, radii * 1.06, tip, _ellipsoid(frame, 0.046, 0.02, 0.020), wear['hair'], HAIR,
                HAIR, 0, wear['long_hair'])
     bun = centre + frame @ np.array([0, 0.052, -0.052])
@@ -530,10 +530,10 @@ _EYE, _IRIS, _LENS = np.array([[225., 228., 230.], [35., 40., 48.], [38., 36., 3
 _LIPS = np.array([0.62, 0.55, 0.80])  # of the skin's blue, green and red
 
 
-def _towards_camera(skeleton: Skeleton) -> np.ndarray:
+def _towards_camera(body: BodyJoints) -> np.ndarray:
     """For each head, the unit vector w (N, 3) such that the point u of its unit sphere is in sight
     if u.w > 0."""
-    toward = skeleton.frames['head'][:, 2] / skeleton.head_radii
+    toward = body.frames['head'][:, 2] / body.head_radii
     return toward / np.linalg.norm(toward, axis=1, keepdims=True)
 
 
@@ -565,17 +565,17 @@ def _clip_to_sight(unit: np.ndarray, facing: np.ndarray) -> np.ndarray:
     return clipped
 
 
-def _head_details(skeleton: Skeleton, wear: Dict, camera: Camera,
+def _head_details(body: BodyJoints, wear: Dict, camera: Camera,
                   light: Light) -> List[Dict[int, List[Detail]]]:
     """Faces, ears, beards, glasses and caps, as far as they are on the camera's side of the
     head."""
-    toward = _towards_camera(skeleton)[:, None]
+    toward = _towards_camera(body)[:, None]
     reach = np.linalg.norm(_FEATURE_POINTS, axis=1)[:, None]
     unit = _FEATURE_POINTS / reach
     facing = (unit * toward).sum(2, keepdims=True)
     points = _clip_to_sight(unit, facing) * reach
-    points = np.einsum('nij,nj,nkj->nki', skeleton.frames['head'], skeleton.head_radii, points)
-    pixels = camera.project(points + skeleton.joints['head'][:, None])
+    points = np.einsum('nij,nj,nkj->nki', body.frames['head'], body.head_radii, points)
+    pixels = camera.project(points + body.joints['head'][:, None])
 
     facing = np.maximum.reduceat(facing[..., 0], _FEATURE_STARTS, axis=1)
     skin, hair, accent = wear['skin'], wear['hair'], wear['accent']

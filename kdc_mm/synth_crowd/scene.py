@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .body import pose_skeleton, sample_builds
+from .body import pose_body, sample_builds
 from .clothing import sample_clothing
 from .figure import Figures, paint_figures
 from .objects import paint_objects
@@ -135,8 +135,8 @@ def _sample_figures(rng, preset, count, size, light) -> Tuple[Figures, np.ndarra
     build = sample_builds(rng, count)
     stature = np.where(build['child'], stature * 0.8, stature)
     camera = Camera(rng.uniform(2.6, 7, count), stature)
-    skeleton = pose_skeleton(sample_poses(rng, count, preset.bearing), build)
-    return paint_figures(skeleton, build, sample_clothing(rng, build), camera, light, rng), stature
+    body = pose_body(sample_poses(rng, count, preset.bearing), build)
+    return paint_figures(body, build, sample_clothing(rng, build), camera, light, rng), stature
 
 
 def _place(rng, preset: Preset, figures: Figures, stature: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from mmpose.datasets.transforms import BottomupResize
 from pycocotools import mask as coco_mask
 
 from kdc_mm.codecs.cluster import (
-    Centroids,
+    MaskCentroids,
     MaskMaps,
     cluster_masks,
     dynamic_centroids,
@@ -58,10 +58,11 @@ def random_maps(rng, height, width, stride):
 
 def one_centroid(place, sigma):
     """One person's centroid at (place, place)."""
-    return Centroids(np.full((1, 2), place, np.float32), np.full(1, sigma, np.float32))
+    return MaskCentroids(np.full((1, 2), place, np.float32), np.full(1, sigma, np.float32))
 
 
-NOBODY = Centroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+SECOND_CHOICE = 0.05
+NOBODY = MaskCentroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
 FRAMES = {
     'the input itself': ImageFrame((49, 41), (1., 1.), (0., 0.)),
     'a larger image with borders above and below': ImageFrame((70, 50), (0.7, 0.7), (0., 3.2)),
@@ -79,7 +80,7 @@ def test_masks_are_those_of_a_walk_over_all_pixels(frame, stride, num_persons, t
     sigmas = rng.uniform(5, 15, num_persons).astype(np.float32)
     expected, scores = reference_masks(maps, centroids, sigmas, frame, threshold)
     assert expected.any() and not expected.any(0).all()
-    masks = cluster_masks(maps, Centroids(centroids, sigmas), frame, threshold)
+    masks = cluster_masks(maps, MaskCentroids(centroids, sigmas), frame, threshold)
     for rle, mask in zip(masks.rles, expected, strict=True):
         assert rle == coco_mask.encode(np.asfortranarray(mask))
     np.testing.assert_allclose(masks.scores, scores, atol=1e-5)
@@ -104,7 +105,7 @@ def test_a_mask_may_fill_the_whole_image():
 
 def reference_centroid(keypoints, scores, maps):
     """C and σ of one person: the confidence-weighted mean of the embeddings at its keypoints, each
-    as far as it agrees by φ with the one that has most support."""
+    as far as it agrees by φ with the one of most weight."""
     embeddings, log_sigmas, weights = [], [], []
     for position, score in zip(keypoints, scores):
         cell = position / maps.stride
@@ -132,7 +133,7 @@ def test_dynamic_centroids_are_weighted_means_of_the_embeddings_at_keypoints(see
     for j in range(3):
         alone = slice(j, j + 1)
         centroids, sigmas = dynamic_centroids(
-            Poses(keypoints[alone], scores[alone], scores[alone] > 0), maps, 0.5, 0.7)
+            Poses(keypoints[alone], scores[alone], scores[alone] > 0), maps, 0.5, SECOND_CHOICE)
         centroid, sigma = reference_centroid(keypoints[j].astype(float), scores[j], exact)
         np.testing.assert_allclose(centroids[0], centroid, atol=1e-2)
         assert sigmas[0] == pytest.approx(sigma, rel=1e-3)
@@ -159,45 +160,45 @@ def with_keypoints_at(*columns, scores=None):
 
 def test_keypoints_on_an_occluder_do_not_move_a_persons_centroid():
     """Two keypoints of ten lie where the pixels lead to somebody else."""
-    centroids, _ = dynamic_centroids(with_keypoints_at(2), two_sides(), 0.5, 0.7)
+    centroids, _ = dynamic_centroids(with_keypoints_at(2), two_sides(), 0.5, SECOND_CHOICE)
     np.testing.assert_allclose(centroids, [[10, 20]], atol=0.1)
 
 
 def test_a_person_who_is_mostly_hidden_keeps_the_centroid_that_is_left():
     """The second person shows three keypoints of ten, the others lie on the first one."""
-    centroids, _ = dynamic_centroids(with_keypoints_at(0, 3), two_sides(), 0.5, 0.7)
+    centroids, _ = dynamic_centroids(with_keypoints_at(0, 3), two_sides(), 0.5, SECOND_CHOICE)
     np.testing.assert_allclose(centroids, [[10, 20], [90, 20]], atol=0.1)
-    turned, _ = dynamic_centroids(with_keypoints_at(3, 0), two_sides(), 0.5, 0.7)
+    turned, _ = dynamic_centroids(with_keypoints_at(3, 0), two_sides(), 0.5, SECOND_CHOICE)
     np.testing.assert_allclose(turned, [[90, 20], [10, 20]], atol=0.1)
 
 
 def test_a_fragment_may_share_the_centroid_of_its_person():
     poses = with_keypoints_at(0, 3, scores=[0.9, 0.4])
-    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7)
+    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, SECOND_CHOICE)
     np.testing.assert_allclose(centroids, [[10, 20], [10, 20]], atol=0.1)
 
 
 def test_who_is_wholly_hidden_gets_a_copy_of_the_centroid():
-    centroids, sigmas = dynamic_centroids(with_keypoints_at(0, 0), two_sides(), 0.5, 0.7)
+    centroids, sigmas = dynamic_centroids(with_keypoints_at(0, 0), two_sides(), 0.5, SECOND_CHOICE)
     assert (centroids[0] == centroids[1]).all() and sigmas[0] == sigmas[1]
 
 
 def test_without_second_choices_a_hidden_person_has_the_occluders_centroid():
     poses = with_keypoints_at(0, 3)
-    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7, second_choice=None)
+    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, second_choice=None)
     np.testing.assert_allclose(centroids, [[10, 20], [10, 20]], atol=0.1)
 
 
-def test_a_second_choice_has_the_least_support_that_is_asked_for():
+def test_a_second_choice_has_the_least_share_that_is_asked_for():
     """Three keypoints that agree, against seven."""
     poses = with_keypoints_at(0, 3)
-    for least_support, place in ((3 / 7 - 0.01, 90), (3 / 7 + 0.01, 10)):
-        centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, 0.7, least_support)
+    for least_share, place in ((3 / 7 - 0.01, 90), (3 / 7 + 0.01, 10)):
+        centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, least_share)
         np.testing.assert_allclose(centroids, [[10, 20], [place, 20]], atol=0.1)
 
 
 def test_nobody_has_no_centroid():
-    centroids, sigmas = dynamic_centroids(with_keypoints_at(), two_sides(), 0.5, 0.7)
+    centroids, sigmas = dynamic_centroids(with_keypoints_at(), two_sides(), 0.5, SECOND_CHOICE)
     assert centroids.shape == (0, 2) and sigmas.shape == (0, )
 
 
@@ -228,7 +229,7 @@ def test_a_person_without_keypoints_is_found_from_its_mask():
 
 def test_a_person_already_known_is_not_found_again():
     maps = box_maps([(4, 4, 24, 44), (50, 10, 70, 70)])
-    known = Centroids(np.array([[14, 24]], np.float32), np.array([8], np.float32))
+    known = MaskCentroids(np.array([[14, 24]], np.float32), np.array([8], np.float32))
     centroids, _ = unposed_persons(maps, known, 0.5, 100)
     np.testing.assert_allclose(centroids.position, [[60, 40]], atol=1e-3)
 

@@ -8,7 +8,10 @@ import torch
 from kdc_mm.codecs.gaussians import (
     gaussian,
     gaussian_njit,
+    key_centroid_response,
+    key_centroid_response_njit,
     largest_deviation,
+    mask_centroid_response,
     smooth_channels,
     squared_deviation,
     squared_deviation_njit,
@@ -31,6 +34,12 @@ def test_the_gaussian_of_a_tensor_has_the_gradient_of_its_equation():
     squared = torch.tensor([4., 9.], dtype=torch.float64, requires_grad=True)
     sigma = torch.tensor([3., 2.], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(gaussian, (squared, sigma))
+
+
+def test_f_star_has_half_the_radius_as_sigma_and_phi_the_bandwidth():
+    for response in (key_centroid_response, key_centroid_response_njit):
+        assert response(49., 8.) == pytest.approx(math.exp(-49 / (2 * 4**2)), rel=1e-12)
+    assert mask_centroid_response(49., 8.) == pytest.approx(math.exp(-49 / (2 * 8**2)), rel=1e-12)
 
 
 @pytest.mark.parametrize('threshold', [0.1, 0.5, 0.9])

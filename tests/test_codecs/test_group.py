@@ -2,12 +2,8 @@
 import numpy as np
 import pytest
 
-from kdc_mm.codecs.group import (
-    assemble_poses,
-    group_keypoints,
-    grouping_tolerance,
-    limb_connections,
-)
+from kdc_mm.codecs.agreement import grouping_tolerance
+from kdc_mm.codecs.group import assemble_poses, group_keypoints, limb_connections
 from kdc_mm.codecs.merge import Keypoints
 from kdc_mm.codecs.refine import join_fragments
 from kdc_mm.codecs.skeleton import build_skeleton
@@ -54,7 +50,7 @@ def limb_error(found, i, j, edge, back):
 
 
 def centroid_error(gap, length):
-    return gap / (TOLERANCE.centroid.px + TOLERANCE.centroid.relative * length)
+    return gap / (TOLERANCE.person_centroid.px + TOLERANCE.person_centroid.relative * length)
 
 
 def connections(found):
@@ -64,9 +60,10 @@ def connections(found):
         for i in np.flatnonzero(found.channel == a):
             for j in np.flatnonzero(found.channel == b):
                 limb = limb_error(found, i, j, edge, edge + half)
-                length = np.mean([distance(found.position[n], found.centroid[n]) for n in (i, j)])
+                length = np.mean([distance(found.position[n], found.person_centroid[n])
+                                  for n in (i, j)])
                 cost = limb**2 + centroid_error(
-                    distance(found.centroid[i], found.centroid[j]), length)**2
+                    distance(found.person_centroid[i], found.person_centroid[j]), length)**2
                 if limb <= TOLERANCE.limit and cost <= TOLERANCE.limit**2:
                     yield int(i), int(j), cost
 
@@ -119,8 +116,8 @@ def middle(found, group):
     """Score-weighted person centroid of a fragment, and how far it lies from the keypoints."""
     rows = sorted(group)
     weights = found.score[rows]
-    length = [distance(found.position[i], found.centroid[i]) for i in rows]
-    return np.average(found.centroid[rows], 0, weights), np.average(length, weights=weights)
+    length = [distance(found.position[i], found.person_centroid[i]) for i in rows]
+    return np.average(found.person_centroid[rows], 0, weights), np.average(length, weights=weights)
 
 
 def denied(found, i, j):

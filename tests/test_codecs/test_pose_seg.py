@@ -294,6 +294,8 @@ def test_maps_that_mean_nothing_decode_in_seconds(kind, use_key_centroid):
     (dict(sigma_high_variance=0), 'sigma_high_variance'),
     (dict(sigma_low_variance=-0.1), 'sigma_low_variance'),
     (dict(sigma_instance=0), 'sigma_instance'),
+    (dict(vote_radius=0), 'vote_radius must be greater than 0, got 0'),
+    (dict(merge_radius=0), 'merge_radius must be greater than 0, got 0'),
     (dict(heatmap_threshold=1), r'heatmap_threshold must lie in \(0, 1\), got 1'),
     (dict(keypoint_threshold=0), 'keypoint_threshold'),
     (dict(mask_threshold=1.2), 'mask_threshold'),

@@ -1,12 +1,15 @@
 """What the paper does not have: each correction does what it says, and can be off."""
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.cluster import Centroids, MaskMaps
-from kdc_mm.codecs.group import assemble_poses, grouping_tolerance
+from kdc_mm.codecs.agreement import grouping_tolerance
+from kdc_mm.codecs.cluster import MaskCentroids, MaskMaps
+from kdc_mm.codecs.group import assemble_poses
 from kdc_mm.codecs.merge import Keypoints
 from kdc_mm.codecs.people import Poses
 from kdc_mm.codecs.refine import (
@@ -30,7 +33,7 @@ def build(**refine):
 
 
 def test_every_correction_can_be_off_and_people_are_still_decoded():
-    assert set(ALL_OFF) == set(Refinement._fields)
+    assert set(ALL_OFF) == {field.name for field in fields(Refinement)}
     scene = standing((50, 90, 150), (140, 100, 150))
     people = decode_perfect(build(**ALL_OFF), scene, body_masks(scene, SIZE), whole_input(SIZE))
     assert people.poses.detected.all() and len(people.masks.rles) == 2
@@ -59,13 +62,13 @@ def reference_duplicates(found, radius, support):
     for i in sorted(staying, key=lambda i: -found.support[i]):
         if i not in staying:
             continue
-        length = np.linalg.norm(found.position[i] - found.centroid[i])
+        length = np.linalg.norm(found.position[i] - found.person_centroid[i])
         staying = [
             j for j in staying
             if found.channel[i] != found.channel[j]
             or found.support[j] >= support * found.support[i]
             or np.linalg.norm(found.position[i] - found.position[j]) >= radius
-            or np.linalg.norm(found.centroid[i] - found.centroid[j]) >= max(
+            or np.linalg.norm(found.person_centroid[i] - found.person_centroid[j]) >= max(
                 radius / 2, 0.3 * length)
         ]
     return staying
@@ -112,7 +115,7 @@ def test_a_pose_that_hidden_hips_cut_stays_one_only_where_fragments_are_joined()
 def test_fragments_whose_limbs_lead_elsewhere_are_joined_only_where_that_does_not_count():
     """A nose and a left eye at one person centroid, whose limbs lead 100 px away from each other.
     """
-    graph = build().graph
+    graph = build().skeleton.graph
     position = np.array([(50, 50), (60, 45)], np.float32)
     found = Keypoints(np.array([0, 1]), *np.ones((2, 2), np.float32), position,
                       np.full((2, 2), 80, np.float32),
@@ -168,14 +171,8 @@ def test_a_spurious_person_stays_where_nothing_is_dropped():
     keypoints = np.stack([STANDING * 150 + 100, STANDING * 150 + 103]).astype(np.float32)
     scores = np.repeat(np.array([[0.9], [0.3]], np.float32), 17, axis=1)
     poses = Poses(keypoints, scores, scores > 0)
-    person, channel = np.nonzero(poses.detected)
-    order = np.argsort(channel, kind='stable')
-    person, channel = person[order], channel[order]
-    position = poses.keypoints[person, channel]
-    found = Keypoints(channel, *np.repeat(poses.scores[None, person, channel], 2, 0), position,
-                      position, np.zeros((len(person), 4, 2), np.float32))
-    assert len(build().refine(found, person).scores) == 1
-    assert len(build(spurious_threshold=None).refine(found, person).scores) == 2
+    assert len(build().refine(poses).scores) == 1
+    assert len(build(spurious_threshold=None).refine(poses).scores) == 2
 
 
 # Fragments of a person by its mask
@@ -195,7 +192,7 @@ SIGMAS = np.full(2, 5, np.float32)  # φ exceeds 0.5 within 5.9 px
 
 def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_shares():
     poses = two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]])
-    joined, centroids = absorb_fragments(poses, Centroids(NEAR, SIGMAS), 0.5, 0.7)
+    joined, centroids = absorb_fragments(poses, MaskCentroids(NEAR, SIGMAS), 0.5)
     assert centroids.position.tolist() == [[50, 50]] and centroids.sigma.tolist() == [5]
     assert joined.detected.all()
     assert joined.keypoints[0].tolist() == poses.keypoints[[0, 0, 1, 0], [0, 1, 2, 3]].tolist()
@@ -207,7 +204,7 @@ def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_sha
     (two_poses([0.9, 0.8], [[1, 1, 0, 1], [1, 1, 1, 0]]), NEAR),
 ], ids=['whose mask is elsewhere', 'who is about as sure'])
 def test_a_person_stays_one(poses, centroids):
-    kept, kept_centroids = absorb_fragments(poses, Centroids(centroids, SIGMAS), 0.5, 0.7)
+    kept, kept_centroids = absorb_fragments(poses, MaskCentroids(centroids, SIGMAS), 0.5)
     for one, other in zip(kept, poses):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(kept_centroids.position, centroids)

@@ -8,6 +8,7 @@ from kdc_mm.codecs.sampling import (
     AxisSamples,
     bilinear,
     bilinear_njit,
+    corners,
     sample_axis,
     upsample_to_input,
 )
@@ -42,7 +43,9 @@ def test_positions_on_and_beyond_a_map_have_bilinear_values(shape, stride):
     x[:20], y[:20] = np.round(x[:20]), np.round(y[:20])  # also on cells
     rows, columns = sample_axis(y, stride, shape[0]), sample_axis(x, stride, shape[1])
     expected = [reference_value(field, *position) for position in zip(x / stride, y / stride)]
-    for values in (bilinear(field, rows, columns), _look_up(field, rows, columns)):
+    cells, weights = corners(rows, columns, shape[::-1])
+    summed = (field.ravel()[cells] * weights).sum(0)
+    for values in (bilinear(field, rows, columns), _look_up(field, rows, columns), summed):
         np.testing.assert_allclose(values, expected, atol=1e-5)
 
 

@@ -51,15 +51,15 @@ def reference_votes(heat, key_centroids, person_centroids, limbs):
 def test_every_confident_cell_votes_for_where_its_vectors_lead(maps, collect):
     votes = collect(maps)
     expected = reference_votes(*maps)
-    assert len(votes.score) == len(expected) > 50
+    assert len(votes.heat) == len(expected) > 50
     for i, (image, channel, cell, score, weight, position, centroid,
             ends) in enumerate(expected):
         assert (votes.image[i], votes.channel[i]) == (image, channel)
         assert votes.cell[i].tolist() == cell
-        assert votes.score[i] == pytest.approx(score, rel=1e-5)
+        assert votes.heat[i] == pytest.approx(score, rel=1e-5)
         assert votes.weight[i] == pytest.approx(weight, rel=1e-4)
         np.testing.assert_allclose(votes.position[i], position, atol=1e-3)
-        np.testing.assert_allclose(votes.centroid[i], centroid, atol=1e-3)
+        np.testing.assert_allclose(votes.person_centroid[i], centroid, atol=1e-3)
         np.testing.assert_allclose(votes.ends[i, :len(ends)], ends, atol=1e-3)
 
 
@@ -95,4 +95,4 @@ def test_without_key_centroids_the_middle_of_a_disk_votes_for_itself(collect):
     votes = collect((heat, None, *others))
     assert votes.image.tolist() == [1] and votes.channel.tolist() == [2]
     assert votes.position.tolist() == [[36, 44]]
-    assert votes.centroid.tolist() == [[37, 45]]
+    assert votes.person_centroid.tolist() == [[37, 45]]

@@ -10,9 +10,9 @@ from kdc_mm.synth_crowd import PRESETS, make_synth_crowd
 from kdc_mm.synth_crowd import scene as scene_module
 from kdc_mm.synth_crowd.body import (
     KEYPOINT_NAMES,
-    pose_skeleton,
+    body_keypoints,
+    pose_body,
     sample_builds,
-    skeleton_keypoints,
 )
 from kdc_mm.synth_crowd.pose import ANGLES, NAMES, UPRIGHT, sample_poses
 from kdc_mm.synth_crowd.scene import box_iou, crowding, render_scene
@@ -157,7 +157,7 @@ def test_left_is_on_the_right_of_the_image_exactly_when_a_person_faces_the_camer
     pose = {name: np.zeros(num) for name in (*ANGLES, 'yaw', 'pitch', 'roll')}
     pose['yaw'] = np.linspace(-np.pi, np.pi, num)
     builds = sample_builds(np.random.default_rng(0), num)
-    keypoints = skeleton_keypoints(pose_skeleton(pose, builds))
+    keypoints = body_keypoints(pose_body(pose, builds))
     left_minus_right = keypoints[:, LEFT, 0] - keypoints[:, RIGHT, 0]
     facing = np.cos(pose['yaw'])[:, None]
     assert (np.sign(left_minus_right) == np.sign(facing))[abs(facing[:, 0]) > 0.05].all()

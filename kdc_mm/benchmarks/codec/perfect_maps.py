@@ -11,7 +11,7 @@ from torch import Tensor
 from kdc_mm.codecs.owner_maps import IGNORED, is_person, keypoint_owner_map
 from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.pose_seg import PoseSeg
-from kdc_mm.codecs.sampling import sample_axis
+from kdc_mm.codecs.sampling import corners, sample_axis
 from kdc_mm.codecs.targets import build_pose_fields
 
 #: Logit of a certain cell.
@@ -64,13 +64,13 @@ def perfect_maps(codec: PoseSeg,
     if not (mask_owner == IGNORED).all():
         if image_owner is None:
             image_owner, frame = mask_owner[0], ImageFrame(codec.input_size, (1., 1.), (0., 0.))
-        maps.update(_perfect_masks(image_owner, frame, codec.input_size, codec.mask_stride))
+        maps.update(_perfect_masks(image_owner, frame, codec.mask_size, codec.mask_stride))
     return {name: field[None] for name, field in maps.items()}
 
 
-def _perfect_masks(owner: np.ndarray, frame: ImageFrame, input_size,
+def _perfect_masks(owner: np.ndarray, frame: ImageFrame, mask_size,
                    stride: int) -> Dict[str, Tensor]:
-    width, height = ((side - 1) // stride + 1 for side in input_size)
+    width, height = mask_size
     y, x = np.mgrid[:height, :width].astype(np.float32) * stride
     # the image pixel that each cell reads; cells beyond the image read its border
     image_x = (x - frame.offset[0]) / np.float32(frame.scale[0])
@@ -79,16 +79,16 @@ def _perfect_masks(owner: np.ndarray, frame: ImageFrame, input_size,
     def read(image: np.ndarray, interpolation: int) -> np.ndarray:
         return cv2.remap(image, image_x, image_y, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
-    person = is_person(owner)
-    distance = _signed_distance(person) * np.float32(frame.scale[0])
+    on_person = is_person(owner)
+    distance = _signed_distance(on_person) * np.float32(frame.scale[0])
     logits = _fit_logits(distance, read(distance, cv2.INTER_LINEAR), frame, stride)
 
-    ids = np.unique(owner[person])
+    ids = np.unique(owner[on_person])
     offset = np.zeros((2, height, width), np.float32)
     sigma = np.ones((height, width), np.float32)
     if len(ids):
         # each cell takes the centroid of the nearest person, as a network would beyond the boundary
-        nearest = np.searchsorted(ids, read(_nearest_owner(owner, person), cv2.INTER_NEAREST))
+        nearest = np.searchsorted(ids, read(_nearest_owner(owner, on_person), cv2.INTER_NEAREST))
         centres = _spread(_mask_means(owner, ids) * frame.scale + frame.offset)
         offset = np.stack([centres[nearest, 0] - x, centres[nearest, 1] - y])
         sigma = _separating_sigmas(centres)[nearest]
@@ -98,11 +98,11 @@ def _perfect_masks(owner: np.ndarray, frame: ImageFrame, input_size,
         log_bandwidth=torch.as_tensor(sigma, dtype=torch.float32).log()[None])
 
 
-def _signed_distance(person: np.ndarray) -> np.ndarray:
+def _signed_distance(on_person: np.ndarray) -> np.ndarray:
     """Distance of each pixel's centre to the boundary in pixels, above 0 inside."""
-    inside = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, 5)
-    outside = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
-    return np.where(person, inside - 0.5, 0.5 - outside)
+    inside = cv2.distanceTransform(on_person.astype(np.uint8), cv2.DIST_L2, 5)
+    outside = cv2.distanceTransform((~on_person).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.where(on_person, inside - 0.5, 0.5 - outside)
 
 
 def _fit_logits(distance: np.ndarray, sampled: np.ndarray, frame: ImageFrame,
@@ -123,13 +123,12 @@ def _fit_logits(distance: np.ndarray, sampled: np.ndarray, frame: ImageFrame,
     y, x = np.nonzero(np.abs(distance) < 4 * stride)
     target = np.clip(distance[y, x], -_CERTAIN, _CERTAIN)
 
-    _, u, right = sample_axis(x * frame.scale[0] + frame.offset[0], stride, width)
-    _, v, down = sample_axis(y * frame.scale[1] + frame.offset[1], stride, height)
-    corners = [(v + dv) * width + u + du for dv in (0, 1) for du in (0, 1)]
-    shares = [b * a for b in (1 - down, down) for a in (1 - right, right)]
+    columns = sample_axis(x * frame.scale[0] + frame.offset[0], stride, width)
+    rows = sample_axis(y * frame.scale[1] + frame.offset[1], stride, height)
+    cells, shares = corners(rows, columns, (width, height))
     pixels = np.tile(np.arange(len(x)), 4)
-    interpolate = sparse.csr_matrix(
-        (np.concatenate(shares), (pixels, np.concatenate(corners))), (len(x), logits.size))
+    interpolate = sparse.csr_matrix((shares.ravel(), (pixels, cells.ravel())),
+                                    (len(x), logits.size))
 
     # what is near the boundary decides
     weight = 1 / (1 + 2 * np.abs(target))**2
@@ -139,12 +138,12 @@ def _fit_logits(distance: np.ndarray, sampled: np.ndarray, frame: ImageFrame,
     return (start + change).reshape(logits.shape)
 
 
-def _nearest_owner(owner: np.ndarray, person: np.ndarray) -> np.ndarray:
+def _nearest_owner(owner: np.ndarray, on_person: np.ndarray) -> np.ndarray:
     """For every pixel the owner of the nearest pixel of a person."""
-    _, label = cv2.distanceTransformWithLabels((~person).astype(np.uint8), cv2.DIST_L2, 5,
+    _, label = cv2.distanceTransformWithLabels((~on_person).astype(np.uint8), cv2.DIST_L2, 5,
                                                labelType=cv2.DIST_LABEL_PIXEL)
     owner_of_label = np.zeros(label.max() + 1, np.uint8)
-    owner_of_label[label[person]] = owner[person]
+    owner_of_label[label[on_person]] = owner[on_person]
     return owner_of_label[label]
 
 
