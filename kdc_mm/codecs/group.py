@@ -105,13 +105,18 @@ def kinds_of_persons(keypoints: Keypoints, person_of_keypoint: np.ndarray,
 
 @numba.njit(cache=True)
 def neighbours(bounds, graph):
-    """All pairs of keypoints i, j of the kinds that an undirected limb e joins, as (i, j, e);
-    channel k has keypoints ``bounds[k:k + 2]`` of the (K + 1,)."""
-    for e in range(len(graph.edges) // 2):
-        a, b = graph.edges[e]
+    """All pairs of keypoints i, j of the kinds that an undirected limb e joins: (P, 3) int64 of i,
+    j, e; channel k has keypoints ``bounds[k:k + 2]`` of the (K + 1,)."""
+    limbs = graph.edges[:len(graph.edges) // 2]
+    counts = bounds[1:] - bounds[:-1]
+    triples = np.empty(((counts[limbs[:, 0]] * counts[limbs[:, 1]]).sum(), 3), np.int64)
+    n = 0
+    for e, (a, b) in enumerate(limbs):
         for i in range(bounds[a], bounds[a + 1]):
             for j in range(bounds[b], bounds[b + 1]):
-                yield i, j, e
+                triples[n] = i, j, e
+                n += 1
+    return triples
 
 
 @numba.njit(cache=True)
