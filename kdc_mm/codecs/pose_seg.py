@@ -190,9 +190,9 @@ class PoseSeg(BaseKeypointCodec):
             keypoints_visible (np.ndarray, optional): (N, K), greater than 0 where labelled.
             mask_owner (np.ndarray, optional): (H, W) uint8 owner map of the masks. Without it no
                 pixel takes part in the mask losses.
-            heatmap_ignore (np.ndarray, optional): (H, W) bool, people whose keypoints are not known:
-                what lies within R of them takes no part in the heatmap loss. Disks there stay
-                positive.
+            heatmap_ignore (np.ndarray, optional): (H, W) bool, people whose keypoints are not
+                known: what lies within R of them takes no part in the heatmap loss. Disks there
+                stay positive.
 
         Returns:
             dict: ``owner_maps`` and ``keypoint_table``, see the class.
