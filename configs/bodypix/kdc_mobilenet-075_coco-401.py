@@ -12,7 +12,8 @@ codec = dict(
         ('right_elbow', 'right_wrist'), ('right_shoulder', 'right_hip'),
         ('right_hip', 'right_knee'), ('right_knee', 'right_ankle')],
     heatmap_stride=16,
-    mask_stride=16)
+    mask_stride=16,
+    offset_steps=3)  # its offsets are rough far from a person's middle
 
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),

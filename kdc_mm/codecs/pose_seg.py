@@ -30,6 +30,7 @@ from .merge import (
     merge_votes,
     strongest_of_each_kind,
 )
+from .offset_refinement import refine_offsets
 from .owner_maps import IGNORED, MAX_PERSONS, keypoint_owner_maps
 from .people import ImageFrame, People, Poses
 from .refine import (
@@ -94,6 +95,9 @@ class PoseSeg(BaseKeypointCodec):
             ``limb_relative``, ``centroid_px``, ``centroid_relative`` and ``limit``.
         refine (dict, optional): Corrections that the paper does not have, None or False to turn one
             off: changes to :class:`~kdc_mm.codecs.refine.Refinement`.
+        offset_steps (int): How often the offsets to person centroids and MaskCentroids are followed
+            further, see :func:`~kdc_mm.codecs.offset_refinement.refine_offsets`: for networks whose
+            offsets are rough far from their target, as BodyPix's. Defaults to 0.
         max_votes (int): Most votes per image, the heaviest; bounds the time of a crowd. Defaults
             to 12000.
         max_persons (int): Most persons decoded per image, and most keypoints of a kind; encoding
@@ -125,6 +129,7 @@ class PoseSeg(BaseKeypointCodec):
                  merge_radius: Optional[float] = None,
                  tolerance: Optional[dict] = None,
                  refine: Optional[dict] = None,
+                 offset_steps: int = 0,
                  max_votes: int = 12000,
                  max_persons: int = 256) -> None:
         super().__init__()
@@ -157,6 +162,7 @@ class PoseSeg(BaseKeypointCodec):
         self.tolerance = grouping_tolerance(**(tolerance or {}))
         self.refinement = Refinement(**(refine or {}))
         self.duplicate_radius = duplicate_radius(radius, vote_radius, merge_radius or 0)
+        self.offset_steps = offset_steps
         self.max_persons = max_persons
 
     @property
@@ -184,8 +190,9 @@ class PoseSeg(BaseKeypointCodec):
             keypoints_visible (np.ndarray, optional): (N, K), greater than 0 where labelled.
             mask_owner (np.ndarray, optional): (H, W) uint8 owner map of the masks. Without it no
                 pixel takes part in the mask losses.
-            heatmap_ignore (np.ndarray, optional): (H, W) bool, regions that take no part in the
-                heatmap loss. Disks inside them stay positive.
+            heatmap_ignore (np.ndarray, optional): (H, W) bool, people whose keypoints are not
+                known: what lies within R of them takes no part in the heatmap loss. Disks there
+                stay positive.
 
         Returns:
             dict: ``owner_maps`` and ``keypoint_table``, see the class.
@@ -260,9 +267,11 @@ class PoseSeg(BaseKeypointCodec):
     def vote(self, maps: Dict[str, Tensor]) -> Votes:
         """Point-wise Gaussian optimisation (eq. 2), then the votes of every confident cell."""
         heatmaps = smooth_channels(maps['heatmaps'].float().sigmoid(), self.keypoint_sigmas)
+        person_centroids = refine_offsets(maps['person_centroids'], self.heatmap_stride,
+                                          self.offset_steps)
         return collect_votes(
             PoseMaps(heatmaps, maps['key_centroids'] if self.use_key_centroid else None,
-                     maps['person_centroids'], maps['limbs'], self.heatmap_stride),
+                     person_centroids, maps['limbs'], self.heatmap_stride),
             self.skeleton.graph.outgoing, self.vote_settings)
 
     def merge(self, votes: Votes) -> Keypoints:
@@ -297,8 +306,9 @@ class PoseSeg(BaseKeypointCodec):
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
         """Instance-wise Gaussian optimisation (eq. 8), then the segmentation maps of each image."""
         semantic = smooth_channels(maps['semantic'].float(), [self.sigma_instance])
-        packed = torch.cat(
-            [semantic, maps['mask_centroids'].float(), maps['log_bandwidth'].float()], 1)
+        offsets = refine_offsets(maps['mask_centroids'].float(), self.mask_stride,
+                                 self.offset_steps)
+        packed = torch.cat([semantic, offsets, maps['log_bandwidth'].float()], 1)
         return [
             MaskMaps(image[0], image[1:3], image[3], self.mask_stride)
             for image in packed.cpu().numpy()

@@ -348,3 +348,18 @@ def test_ignored_regions_are_ignored_but_for_the_disks_in_them():
     assert owner[25, 25] == owner[25, 23] == owner[25, 27] == 1
     assert owner[25, 10] == 255 and owner[25, 40] == 0
     assert (owner == 1).sum() == ((np.mgrid[:49, :49] * 4 - 100)**2).sum(0).__le__(16**2).sum()
+
+
+def test_offsets_that_fall_short_lead_home_when_they_are_followed():
+    """Half of the way at each step: three further steps leave a sixteenth of it."""
+    codec = build(offset_steps=3)
+    scene = standing((90, 100, 150))
+    maps = perfect_maps(codec, codec.encode(*scene))
+    centre = scene.keypoints[0].mean(0)
+    y, x = np.mgrid[:SIZE:4, :SIZE:4].astype(np.float32)
+    half_way = torch.from_numpy(np.stack([centre[0] - x, centre[1] - y]) / 2).float()
+    maps['person_centroids'] = half_way.repeat(17, 1, 1)[None]
+    votes = codec.vote(maps)
+    way = np.linalg.norm(votes.cell[:, ::-1] * 4 - centre, axis=1)
+    left = np.linalg.norm(votes.person_centroid - centre, axis=1)
+    np.testing.assert_allclose(left, way / 16, atol=0.01)
