@@ -101,9 +101,9 @@ class PoseSeg(BaseKeypointCodec):
             COCO photos.
         refine (dict, optional): Corrections that the paper does not have, None or False to turn one
             off: changes to :class:`~kdc_mm.codecs.refine.Refinement`.
-        offset_steps (int): How often the offsets to person centroids and MaskCentroids are followed
-            further, see :func:`~kdc_mm.codecs.offset_refinement.refine_offsets`: for networks whose
-            offsets are rough far from their target, as BodyPix's. Defaults to 0.
+        offset_steps (int): How often the offsets to MaskCentroids are followed further, see
+            :func:`~kdc_mm.codecs.offset_refinement.refine_offsets`: for networks whose offsets are
+            rough far from their target, as BodyPix's. Defaults to 0.
         max_votes (int): Most votes per image, the heaviest; bounds the time of a crowd. Defaults
             to 12000.
         max_persons (int): Most persons decoded per image, and most keypoints of a kind; encoding
@@ -283,12 +283,10 @@ class PoseSeg(BaseKeypointCodec):
         return people
 
     def pose_maps(self, maps: Dict[str, Tensor]) -> PoseMaps:
-        """Point-wise Gaussian optimisation (eq. 2), and offsets followed further."""
+        """Point-wise Gaussian optimisation (eq. 2)."""
         heatmaps = smooth_channels(maps['heatmaps'].float().sigmoid(), self.keypoint_sigmas)
-        person_centroids = refine_offsets(maps['person_centroids'], self.heatmap_stride,
-                                          self.offset_steps)
         return PoseMaps(heatmaps, maps['key_centroids'] if self.use_key_centroid else None,
-                        person_centroids, maps['limbs'], self.heatmap_stride)
+                        maps['person_centroids'], maps['limbs'], self.heatmap_stride)
 
     def vote(self, maps: PoseMaps) -> Votes:
         """The votes of every confident cell."""
