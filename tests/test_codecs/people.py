@@ -123,9 +123,6 @@ def match_people(scene: Scene, share: np.ndarray, poses: Poses, tolerance_px: fl
     matched, right = np.zeros((2, len(share)), bool)
     nobody = 0
     for keypoints, detected in zip(poses.keypoints, poses.detected):
-        if not detected.any():
-            nobody += 1
-            continue
         gaps = np.linalg.norm(scene.keypoints[:, detected] - keypoints[detected], axis=-1)
         gaps = np.where(scene.labelled[:, detected], gaps, np.inf).max(1)
         j = gaps.argmin()
