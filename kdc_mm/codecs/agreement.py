@@ -38,7 +38,8 @@ class GroupingTolerance(NamedTuple):
 # apart. Duplicates of a keypoint are means of scattered votes, whose rest is farther off: a little
 # more of the length, but near the centroid half of their own distance, since a keypoint that is
 # dropped wrongly is lost. Two keypoints of a person lie apart and err independently: they may miss
-# by some pixels however near the centroid is, and the limbs decide with it.
+# by some pixels however near the centroid is. Their tolerance is narrow, since a hypothesis that
+# misses a keypoint still places it, and one that takes a neighbour's is lost.
 
 
 def merging_tolerance(merge_radius: float) -> KeypointTolerance:
