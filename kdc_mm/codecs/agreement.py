@@ -28,10 +28,9 @@ class KeypointTolerance(NamedTuple):
 
 class GroupingTolerance(NamedTuple):
     """When two keypoints belong to one person: ``limb`` for where a limb ends, ``person_centroid``
-    for whose they are; pairs beyond ``limit`` tolerances do not belong together."""
+    for whose they are."""
     limb: Tolerance
     person_centroid: Tolerance
-    limit: float
 
 
 # Three steps ask whether person centroids mean one person, each of other predictions. Votes of one
@@ -39,7 +38,8 @@ class GroupingTolerance(NamedTuple):
 # apart. Duplicates of a keypoint are means of scattered votes, whose rest is farther off: a little
 # more of the length, but near the centroid half of their own distance, since a keypoint that is
 # dropped wrongly is lost. Two keypoints of a person lie apart and err independently: they may miss
-# by some pixels however near the centroid is, and the limbs decide with it.
+# by some pixels however near the centroid is. Their tolerance is narrow, since a hypothesis that
+# misses a keypoint still places it, and one that takes a neighbour's is lost.
 
 
 def merging_tolerance(merge_radius: float) -> KeypointTolerance:
@@ -63,10 +63,9 @@ def duplicate_tolerance(radius_px: float) -> KeypointTolerance:
 
 
 def grouping_tolerance(limb_px: float = 4.,
-                       limb_relative: float = 0.2,
-                       centroid_px: float = 6.,
-                       centroid_relative: float = 0.3,
-                       limit: float = 2.5) -> GroupingTolerance:
+                       limb_relative: float = 0.1,
+                       centroid_px: float = 2.,
+                       centroid_relative: float = 0.075) -> GroupingTolerance:
     """Of two keypoints of a person, in float32 as the maps.
 
     Args:
@@ -74,12 +73,11 @@ def grouping_tolerance(limb_px: float = 4.,
         limb_relative (float): and by which share of the limb's length more.
         centroid_px (float): How far two person centroids may lie apart, input pixels,
         centroid_relative (float): and by which share of their distance from the keypoints more.
-        limit (float): Pairs that miss by more tolerances do not belong together.
     """
-    limb_px, limb_relative, centroid_px, centroid_relative, limit, least_px = np.float32(
-        (limb_px, limb_relative, centroid_px, centroid_relative, limit, 0))
+    limb_px, limb_relative, centroid_px, centroid_relative, least_px = np.float32(
+        (limb_px, limb_relative, centroid_px, centroid_relative, 0))
     return GroupingTolerance(Tolerance(limb_px, limb_relative, least_px),
-                             Tolerance(centroid_px, centroid_relative, least_px), limit)
+                             Tolerance(centroid_px, centroid_relative, least_px))
 
 
 @numba.njit(cache=True, inline='always')

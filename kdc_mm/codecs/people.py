@@ -26,16 +26,13 @@ class Poses(NamedTuple):
     """n persons, strongest first.
 
     ``keypoints`` (n, K, 2) input pixels, ``scores`` (n, K), ``detected`` (n, K) bool: false where
-    the position is the graph's prediction and not a keypoint of its own.
+    limbs and KeyCentroids place a keypoint, or a surer person holds it; ``strength`` (n,) the OKS
+    that each pose may expect.
     """
     keypoints: np.ndarray
     scores: np.ndarray
     detected: np.ndarray
-
-    @property
-    def strength(self) -> np.ndarray:
-        """(n,) mean score of each person's keypoints, detected or not."""
-        return self.scores.mean(1)
+    strength: np.ndarray
 
 
 class Masks(NamedTuple):
@@ -62,5 +59,5 @@ class People(NamedTuple):
         scores = np.zeros(0, np.float32)
         shape = (0, num_keypoints)
         poses = Poses(np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32),
-                      np.zeros(shape, bool))
+                      np.zeros(shape, bool), scores)
         return cls(poses, scores, Masks([], scores), scores)

@@ -67,6 +67,32 @@ def corners(rows: AxisSamples, columns: AxisSamples, size) -> Tuple[np.ndarray, 
 bilinear_njit = numba.njit(cache=True)(bilinear)
 
 
+@numba.njit(cache=True)
+def interpolate(field, position, stride):
+    """Value of a map (h, w) at an input pixel (2,); beyond the border the border's."""
+    return bilinear_njit(field, _sample(position[1], stride, field.shape[0]),
+                         _sample(position[0], stride, field.shape[1]))
+
+
+@numba.njit(cache=True)
+def _sample(pixel, stride, num_cells):
+    """:func:`sample_axis` of one position."""
+    position = min(max(pixel / stride, 0), num_cells - 1)
+    cell = min(int(position), max(num_cells - 2, 0))
+    return AxisSamples(pixel, cell, np.float32(position - cell))
+
+
+@numba.njit(cache=True)
+def follow_vectors(field, position, stride, steps):
+    """p ← p + v(p), so many times; vectors (2, h, w) in input pixels, p (2,) an input pixel."""
+    reached = position.copy()
+    for _ in range(steps):
+        x = reached[0] + interpolate(field[0], reached, stride)
+        y = reached[1] + interpolate(field[1], reached, stride)
+        reached[0], reached[1] = x, y
+    return reached
+
+
 def resize_map(maps: Tensor, size) -> Tensor:
     """Bilinear resize to (h, w) that keeps the corner cells in place."""
     size = tuple(size)

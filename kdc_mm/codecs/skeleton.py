@@ -30,10 +30,12 @@ class Skeleton:
         names (tuple[str]): Keypoint names, K of them.
         graph (KinematicGraph): The directed limbs.
         flip_indices (tuple[int]): Index of each keypoint's mirror image.
+        oks_sigmas (tuple[float]): σ of each keypoint in the OKS metric.
     """
     names: Tuple[str, ...]
     graph: KinematicGraph
     flip_indices: Tuple[int, ...]
+    oks_sigmas: Tuple[float, ...]
 
     @property
     def num_keypoints(self) -> int:
@@ -105,7 +107,8 @@ def build_skeleton(metainfo: str, limbs: Optional[Sequence[Tuple]] = None) -> Sk
         raise ValueError('A limb joins a keypoint to itself; give two different keypoints.')
     _check_connected(pairs, names, source=metainfo if limbs is None else 'limbs')
     graph = build_graph(np.concatenate([pairs, pairs[:, ::-1]]), len(names))
-    return Skeleton(tuple(names), graph, tuple(info['flip_indices']))
+    return Skeleton(tuple(names), graph, tuple(info['flip_indices']),
+                    tuple(info['sigmas'].tolist()))
 
 
 def _keypoint_index(keypoint, names: List[str]) -> int:

@@ -133,7 +133,8 @@ def test_dynamic_centroids_are_weighted_means_of_the_embeddings_at_keypoints(see
     for j in range(3):
         alone = slice(j, j + 1)
         centroids, sigmas = dynamic_centroids(
-            Poses(keypoints[alone], scores[alone], scores[alone] > 0), maps, 0.5, SECOND_CHOICE)
+            Poses(keypoints[alone], scores[alone], scores[alone] > 0, scores[alone].mean(1)), maps,
+            0.5, SECOND_CHOICE)
         centroid, sigma = reference_centroid(keypoints[j].astype(float), scores[j], exact)
         np.testing.assert_allclose(centroids[0], centroid, atol=1e-2)
         assert sigmas[0] == pytest.approx(sigma, rel=1e-3)
@@ -155,7 +156,7 @@ def with_keypoints_at(*columns, scores=None):
     for person, count in enumerate(columns):
         keypoints[person, :count] = (34, 20)
     scores = np.repeat(np.array(scores or [1.] * len(columns), np.float32)[:, None], 10, axis=1)
-    return Poses(keypoints, scores, scores > 0)
+    return Poses(keypoints, scores, scores > 0, scores.mean(1))
 
 
 def test_keypoints_on_an_occluder_do_not_move_a_persons_centroid():

@@ -9,6 +9,8 @@ from kdc_mm.codecs.sampling import (
     bilinear,
     bilinear_njit,
     corners,
+    follow_vectors,
+    interpolate,
     sample_axis,
     upsample_to_input,
 )
@@ -47,6 +49,25 @@ def test_positions_on_and_beyond_a_map_have_bilinear_values(shape, stride):
     summed = (field.ravel()[cells] * weights).sum(0)
     for values in (bilinear(field, rows, columns), _look_up(field, rows, columns), summed):
         np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(7, 9), (1, 9), (7, 1), (1, 1)])
+def test_one_position_has_the_value_that_many_have(shape):
+    rng = np.random.default_rng(shape)
+    field = rng.normal(size=shape).astype(np.float32)
+    for position in rng.uniform(-8, 44, (30, 2)).astype(np.float32):
+        assert interpolate(field, position, 4) == pytest.approx(
+            reference_value(field, *position / 4), abs=1e-5)
+
+
+def test_following_vectors_goes_on_from_where_each_step_ends():
+    vectors = np.random.default_rng(0).normal(0, 4, (2, 7, 9)).astype(np.float32)
+    start = np.array([13, 9], np.float32)
+    expected = start.astype(float)
+    for _ in range(3):
+        expected = expected + [reference_value(axis, *expected / 4) for axis in vectors]
+    np.testing.assert_allclose(follow_vectors(vectors, start, 4, 3), expected, atol=1e-4)
+    assert start.tolist() == [13, 9]
 
 
 def test_samples_keep_the_shape_of_their_positions():

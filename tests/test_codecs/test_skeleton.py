@@ -84,3 +84,9 @@ def test_a_graph_that_cannot_be_followed_is_refused_in_one_line(limbs, words):
     with pytest.raises(ValueError, match=words) as error:
         build_skeleton(COCO, limbs)
     assert '\n' not in str(error.value)
+
+
+def test_oks_sigmas_are_the_data_sets_by_keypoint():
+    sigmas = dict(zip(build_skeleton(COCO).names, build_skeleton(COCO).oks_sigmas))
+    assert sigmas['nose'] == pytest.approx(0.026) and sigmas['left_hip'] == pytest.approx(0.107)
+    assert len(build_skeleton(DATASETS[1]).oks_sigmas) == 14

@@ -53,7 +53,7 @@ def parse_args():
     parser.add_argument(
         '--noise', type=float, default=0, metavar='PX', help='errors of the maps, see above')
     parser.add_argument(
-        '--no-join', action='store_true', help='leave the fragments of a pose apart')
+        '--no-join', action='store_true', help='leave poses apart that limbs do not join')
     parser.add_argument(
         '--compare', nargs='+', default=[], choices=['spr', 'ae'], help="MMPose's codecs too")
     parser.add_argument('--out', type=Path, metavar='F.json', help='write the scores to a file')
@@ -105,7 +105,7 @@ def build_codecs(cfg: Config, args) -> list:
     if args.input_size:
         settings['input_size'] = tuple(args.input_size)
     if args.no_join:
-        settings['refine'] = dict(join_fragments=False, absorb_fragments=False)
+        settings['refine'] = dict(join_by_centroid=False, absorb_fragments=False)
     poseseg = PoseSegCodec(KEYPOINT_CODECS.build(settings))
     rivals = dict(spr=SPRCodec, ae=lambda: AECodec(poseseg.codec.skeleton.names))
     return [poseseg, *(rivals[name]() for name in args.compare)]
