@@ -18,9 +18,9 @@ from .gaussians import (
 from .people import ImageFrame, Masks, Poses
 from .sampling import AxisSamples, bilinear, bilinear_njit, sample_axis
 
-#: A pixel may be a known person's where φ exceeds it, although φ is trained against 0.5: who else
-#: could be meant is told by argmax, and a network's embeddings scatter.
-LEAST_PHI = 0.1
+#: A pixel may be a person's where φ exceeds it, less than the 0.5 that φ is trained against: a
+#: network's embeddings scatter, and argmax tells whose they are.
+LEAST_PHI = 0.2
 #: Least weight of a keypoint's embedding, so that a person all of whose keypoints lie where the map
 #: sees nobody has a centroid too.
 _LEAST_WEIGHT = np.float32(1e-6)

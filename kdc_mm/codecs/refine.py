@@ -43,7 +43,7 @@ _DUPLICATE_SHARE = 0.75
 _ALIKE_SHARE = 0.1
 #: A spurious person's keypoints score less than those of the real one by this factor.
 _SURER = 1.5
-#: Trust in a person whom no keypoint shows, against the root of a pose's score.
+#: Trust in a person whom no keypoint shows, against the cube root of a pose's score.
 _UNPOSED_TRUST = 0.2
 
 
@@ -320,6 +320,6 @@ def add_unposed_persons(poses: Poses, centroids: MaskCentroids, maps: MaskMaps, 
 def mask_trust(poses: Poses) -> np.ndarray:
     """How much poses confirm masks: s_j (n,), by which pixels choose their person and masks rank.
 
-    The root of a pose's score, as a person cut off at the waist shows half its keypoints, but all
-    of its mask; ``_UNPOSED_TRUST`` without a keypoint."""
-    return np.where(poses.detected.any(1), np.sqrt(poses.strength), np.float32(_UNPOSED_TRUST))
+    The cube root of a pose's score, as a person cut off at the waist shows half its keypoints, but
+    all of its mask; ``_UNPOSED_TRUST`` without a keypoint."""
+    return np.where(poses.detected.any(1), np.cbrt(poses.strength), np.float32(_UNPOSED_TRUST))
