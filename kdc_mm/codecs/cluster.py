@@ -26,8 +26,6 @@ LEAST_PHI = 0.2
 _LEAST_WEIGHT = np.float32(1e-6)
 #: Most seeds of persons without keypoints: what bounds the time on maps that mean nothing.
 _MAX_SEEDS = 500
-#: Steps in which a seed moves to the mean of its cluster.
-_SEED_STEPS = 3
 
 
 class MaskMaps(NamedTuple):
@@ -187,8 +185,7 @@ def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
 
     Not in the paper. The embedding of the most confident such pixel is the seed of a centroid,
-    which moves to the mean of the embeddings within its φ (eq. 7). They are taken out, and the next
-    seed follows.
+    the mean of those within its φ (eq. 7). They are taken out, and the next seed follows.
 
     Args:
         maps (MaskMaps): Maps of the image.
@@ -224,15 +221,13 @@ def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
 
 def _cluster_of(seed: int, embedding: np.ndarray, log_sigma: np.ndarray, free: np.ndarray,
                 threshold: float) -> Tuple[np.ndarray, MaskCentroids]:
-    """The free ones of M embeddings (M, 2) that meet around a seed, (M,) bool, and their centroid;
+    """The free ones of M embeddings (M, 2) that meet at a seed, (M,) bool, and their centroid;
     ``log_sigma`` (M,), ``free`` (M,) bool."""
     centroid = MaskCentroids(embedding[[seed]], np.exp(log_sigma[[seed]]))
-    for _ in range(_SEED_STEPS):
-        cluster = free & is_embedding_of(centroid, embedding, threshold)[:, 0]
-        if not cluster.any():
-            break
+    cluster = free & is_embedding_of(centroid, embedding, threshold)[:, 0]
+    if cluster.any():
         centroid = MaskCentroids(embedding[cluster].mean(0, keepdims=True),
-                             np.exp(log_sigma[cluster].mean(0, keepdims=True)))
+                                 np.exp(log_sigma[cluster].mean(0, keepdims=True)))
     return cluster, centroid
 
 
