@@ -18,16 +18,14 @@ from .gaussians import (
 from .people import ImageFrame, Masks, Poses
 from .sampling import AxisSamples, bilinear, bilinear_njit, sample_axis
 
-#: A fragment of a pose scores less than this share of the person that it belongs to; who is about
-#: as sure is a person too, however near.
-_FRAGMENT_SHARE = 0.7
+#: A pixel may be a person's where φ exceeds it, less than the 0.5 that φ is trained against: a
+#: network's embeddings scatter, and argmax tells whose they are.
+LEAST_PHI = 0.2
 #: Least weight of a keypoint's embedding, so that a person all of whose keypoints lie where the map
 #: sees nobody has a centroid too.
 _LEAST_WEIGHT = np.float32(1e-6)
 #: Most seeds of persons without keypoints: what bounds the time on maps that mean nothing.
 _MAX_SEEDS = 500
-#: Steps in which a seed moves to the mean of its cluster.
-_SEED_STEPS = 3
 
 
 class MaskMaps(NamedTuple):
@@ -62,7 +60,7 @@ _any_sigma = np.errstate(over='ignore', divide='ignore', invalid='ignore')
 
 
 @_any_sigma
-def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float,
+def dynamic_centroids(poses: Poses, maps: MaskMaps, trust: np.ndarray, threshold: float,
                       second_choice: Optional[float]) -> MaskCentroids:
     """C_j and σ_j of every person, from its keypoints (paper, 3.3: dynamic centroids at inference).
 
@@ -73,6 +71,7 @@ def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float,
     Args:
         poses (Poses): n persons.
         maps (MaskMaps): Maps of the image.
+        trust (np.ndarray): s_j (n,) in each person; who is trusted more chooses first.
         threshold (float): In (0, 1), on φ: centroids nearer than that are one.
         second_choice (float, optional): Least share of a second choice, see
             :func:`take_second_choices`; None leaves each person its best candidate.
@@ -81,11 +80,11 @@ def dynamic_centroids(poses: Poses, maps: MaskMaps, threshold: float,
         MaskCentroids: of the n persons.
     """
     candidates = candidate_centroids(*keypoint_embeddings(poses, maps))
-    person, best = np.arange(len(poses.scores)), candidates.weight.argmax(1)
+    person, best = np.arange(len(trust)), candidates.weight.argmax(1)
     centroids = MaskCentroids(candidates.position[person, best], candidates.sigma[person, best])
     if second_choice is None:
         return centroids
-    return take_second_choices(centroids, candidates, poses.strength, threshold, second_choice)
+    return take_second_choices(centroids, candidates, trust, threshold, second_choice)
 
 
 def keypoint_embeddings(poses: Poses,
@@ -125,17 +124,18 @@ def candidate_centroids(embedding: np.ndarray, log_sigma: np.ndarray,
                       total * weight)
 
 
-def take_second_choices(centroids: MaskCentroids, candidates: Candidates, strength: np.ndarray,
+def take_second_choices(centroids: MaskCentroids, candidates: Candidates, trust: np.ndarray,
                         threshold: float, least_share: float) -> MaskCentroids:
-    """Let each centroid belong to one person, those of most weight first (not in the paper).
+    """Let each centroid belong to one person, those of most weight × trust first (not in the
+    paper).
 
     Where most of a person is hidden its best candidate is the occluder's centroid. It takes the
-    best that is nobody's yet, or else a copy. A fragment of a pose may share its person's.
+    best that is nobody's yet. Who has none, as a double of another person, keeps its first choice.
 
     Args:
         centroids (MaskCentroids): The best candidate of each of n persons.
         candidates (Candidates): All of them.
-        strength (np.ndarray): (n,) mean of each person's scores.
+        trust (np.ndarray): s_j (n,) in each person.
         threshold (float): In (0, 1), on φ: centroids nearer than that are one.
         least_share (float): A second choice has this share of its person's best candidate's weight.
 
@@ -144,14 +144,10 @@ def take_second_choices(centroids: MaskCentroids, candidates: Candidates, streng
     """
     position, sigma = (values.copy() for values in centroids)
     best_weight = candidates.weight.max(1)
-    order = np.argsort(-best_weight, kind='stable')
+    order = np.argsort(-best_weight * trust, kind='stable')
     for rank, person in enumerate(order):
         known = MaskCentroids(position[order[:rank]], sigma[order[:rank]])
-        is_known = is_embedding_of(known, position[person], threshold)
-        if not is_known.any():
-            continue
-        occluder = order[is_known.argmax()]
-        if may_be_fragment(strength[person], strength[occluder]):
+        if not is_embedding_of(known, position[person], threshold).any():
             continue
         others = is_embedding_of(known, candidates.position[person], threshold).any(1)
         weight = np.where(others, 0, candidates.weight[person])
@@ -159,15 +155,7 @@ def take_second_choices(centroids: MaskCentroids, candidates: Candidates, streng
         if weight[choice] >= least_share * best_weight[person]:
             position[person] = candidates.position[person, choice]
             sigma[person] = candidates.sigma[person, choice]
-        else:
-            position[person], sigma[person] = position[occluder], sigma[occluder]
     return MaskCentroids(position, sigma)
-
-
-def may_be_fragment(strength, of_strength):
-    """Whether who is so strong may be a fragment of a person who is ``of_strength``: numbers or
-    arrays of :attr:`Poses.strength`."""
-    return strength < _FRAGMENT_SHARE * of_strength
 
 
 def is_embedding_of(centroids: MaskCentroids, embedding: np.ndarray,
@@ -197,8 +185,7 @@ def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
 
     Not in the paper. The embedding of the most confident such pixel is the seed of a centroid,
-    which moves to the mean of the embeddings within its φ (eq. 7). They are taken out, and the next
-    seed follows.
+    the mean of those within its φ (eq. 7). They are taken out, and the next seed follows.
 
     Args:
         maps (MaskMaps): Maps of the image.
@@ -234,42 +221,42 @@ def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
 
 def _cluster_of(seed: int, embedding: np.ndarray, log_sigma: np.ndarray, free: np.ndarray,
                 threshold: float) -> Tuple[np.ndarray, MaskCentroids]:
-    """The free ones of M embeddings (M, 2) that meet around a seed, (M,) bool, and their centroid;
+    """The free ones of M embeddings (M, 2) that meet at a seed, (M,) bool, and their centroid;
     ``log_sigma`` (M,), ``free`` (M,) bool."""
     centroid = MaskCentroids(embedding[[seed]], np.exp(log_sigma[[seed]]))
-    for _ in range(_SEED_STEPS):
-        cluster = free & is_embedding_of(centroid, embedding, threshold)[:, 0]
-        if not cluster.any():
-            break
+    cluster = free & is_embedding_of(centroid, embedding, threshold)[:, 0]
+    if cluster.any():
         centroid = MaskCentroids(embedding[cluster].mean(0, keepdims=True),
-                             np.exp(log_sigma[cluster].mean(0, keepdims=True)))
+                                 np.exp(log_sigma[cluster].mean(0, keepdims=True)))
     return cluster, centroid
 
 
-def cluster_masks(maps: MaskMaps, centroids: MaskCentroids, frame: ImageFrame,
+def cluster_masks(maps: MaskMaps, centroids: MaskCentroids, trust: np.ndarray, frame: ImageFrame,
                   threshold: float) -> Masks:
-    """Assign person pixels to argmax_j φ_j (eqs. 6, 7) at the original image's resolution.
+    """Assign person pixels to argmax_j s_j·φ_j (eqs. 6, 7) at the original image's resolution.
 
-    Logits and offsets are interpolated first and thresholded after, since a boundary drawn at map
-    resolution would be a stair. A pixel belongs to a person if the probability of "person" and
-    φ_j both exceed the threshold.
+    The prior s_j is not in the paper: it keeps doubles of a person, which share its centroid but
+    are trusted less, from its pixels. Logits and offsets are interpolated first and thresholded
+    after, since a boundary drawn at map resolution would be a stair.
 
     Args:
         maps (MaskMaps): Maps of the image.
         centroids (MaskCentroids): Of n persons.
+        trust (np.ndarray): s_j (n,) in each.
         frame (ImageFrame): Where the original image lies in the input.
-        threshold (float): In (0, 1), the paper's 0.5.
+        threshold (float): In (0, 1), on the probability of "person"; φ_j exceeds ``LEAST_PHI``.
 
     Returns:
-        Masks: n disjoint masks of size ``frame.size``.
+        Masks: n disjoint masks of size ``frame.size``; scores are means of the probability of
+        "person" times φ_j.
     """
     width, height = frame.size
     x = np.arange(width) * frame.scale[0] + frame.offset[0]
     y = np.arange(height) * frame.scale[1] + frame.offset[1]
     columns = sample_axis(x, maps.stride, maps.semantic.shape[1])
     rows = sample_axis(y, maps.stride, maps.semantic.shape[0])
-    label, scores = _label_pixels(maps, rows, columns, centroids, logit(threshold),
-                                  largest_deviation(threshold))
+    label, scores = _label_pixels(maps, rows, columns, centroids, trust, logit(threshold),
+                                  largest_deviation(LEAST_PHI))
     person_of_run, start, length = _runs(label.ravel())
     rles = [
         _run_length_encoding(start[person_of_run == j], length[person_of_run == j], height, width)
@@ -296,13 +283,13 @@ def _run_length_encoding(start: np.ndarray, length: np.ndarray, height: int, wid
 
 
 @numba.njit(cache=True)
-def _label_pixels(maps, rows, columns, centroids, least_logit, largest):
-    """Person of each image pixel, -1 for nobody, (W, H) int16, and each one's mean probability (n,)
-    float32; ``rows`` and ``columns`` are the pixels' :class:`AxisSamples`."""
+def _label_pixels(maps, rows, columns, centroids, trust, least_logit, largest):
+    """Person of each image pixel, -1 for nobody, (W, H) int16, and each one's mean probability
+    times φ_j (n,) float32; ``rows`` and ``columns`` are the pixels' :class:`AxisSamples`."""
     label = np.full((len(columns.pixel), len(rows.pixel)), -1, np.int16)
-    probability = np.zeros(len(centroids.sigma))
-    area = np.zeros(len(centroids.sigma))
-    per_px = squared_deviation_njit(1, centroids.sigma)
+    likelihood = np.zeros(len(trust))
+    area = np.zeros(len(trust))
+    per_px, distrust = squared_deviation_njit(1, centroids.sigma), -np.log(trust)
     for i in range(label.shape[0]):
         column = AxisSamples(columns.pixel[i], columns.cell[i], columns.weight[i])
         for j in range(label.shape[1]):
@@ -311,12 +298,12 @@ def _label_pixels(maps, rows, columns, centroids, least_logit, largest):
             if person_logit > least_logit:
                 x = column.pixel + bilinear_njit(maps.offset[0], row, column)
                 y = row.pixel + bilinear_njit(maps.offset[1], row, column)
-                person = _nearest_centroid(x, y, centroids.position, per_px, largest)
+                person, deviation = _likeliest(x, y, centroids.position, per_px, distrust, largest)
                 label[i, j] = person
                 if person >= 0:
-                    probability[person] += 1 / (1 + np.exp(-person_logit))
+                    likelihood[person] += np.exp(-deviation) / (1 + np.exp(-person_logit))
                     area[person] += 1
-    return label, (probability / np.maximum(area, 1)).astype(np.float32)
+    return label, (likelihood / np.maximum(area, 1)).astype(np.float32)
 
 
 @numba.njit(cache=True)
@@ -325,24 +312,25 @@ def _unassigned_cells(maps, centroids, least_logit, largest):
     height, width = maps.semantic.shape
     unassigned = np.zeros((height, width), np.bool_)
     per_px = squared_deviation_njit(1, centroids.sigma)
+    equal = np.zeros_like(per_px)
     for v in range(height):
         for u in range(width):
             if maps.semantic[v, u] > least_logit:
                 x = u * maps.stride + maps.offset[0, v, u]
                 y = v * maps.stride + maps.offset[1, v, u]
-                unassigned[v, u] = _nearest_centroid(x, y, centroids.position, per_px, largest) < 0
+                person, _ = _likeliest(x, y, centroids.position, per_px, equal, largest)
+                unassigned[v, u] = person < 0
     return unassigned
 
 
 @numba.njit(cache=True)
-def _nearest_centroid(x, y, position, per_px, largest):
-    """argmax_j φ_j of the embedding (x, y), or -1 where :func:`is_embedding_of` has none;
-    ``position`` C_j (n, 2), ``per_px`` (n,) squared deviation of one pixel, ``largest`` deviation.
-    """
-    nearest, least = -1, largest
+def _likeliest(x, y, position, per_px, distrust, largest):
+    """argmax_j s_j·φ_j of the embedding (x, y) and its deviation −ln φ_j, below ``largest``; -1
+    where no person's is. ``position`` C_j (n, 2), ``per_px`` (n,) squared deviation of one pixel,
+    ``distrust`` −ln s_j (n,)."""
+    likeliest, of_likeliest, least = -1, np.inf, np.inf
     for j in range(len(per_px)):
-        squared = (x - position[j, 0])**2 + (y - position[j, 1])**2
-        deviation = squared * per_px[j]
-        if deviation < least:
-            nearest, least = j, deviation
-    return nearest
+        deviation = ((x - position[j, 0])**2 + (y - position[j, 1])**2) * per_px[j]
+        if deviation < largest and deviation + distrust[j] < least:
+            likeliest, of_likeliest, least = j, deviation, deviation + distrust[j]
+    return likeliest, of_likeliest

@@ -34,7 +34,6 @@ from .owner_maps import IGNORED, MAX_PERSONS, keypoint_owner_maps
 from .people import ImageFrame, People, Poses
 from .refine import (
     Refinement,
-    absorb_fragments,
     add_unposed_persons,
     duplicate_radius,
     mask_trust,
@@ -329,14 +328,14 @@ class PoseSeg(BaseKeypointCodec):
         """Masks of one image around the persons' dynamic centroids (eqs. 6 and 7), and the persons
         that only a mask shows."""
         refine, threshold = self.refinement, self.mask_threshold
-        centroids = dynamic_centroids(poses, maps, threshold, refine.second_choice)
-        if refine.absorb_fragments:
-            poses, centroids = absorb_fragments(poses, centroids, threshold)
+        centroids = dynamic_centroids(poses, maps, mask_trust(poses), threshold,
+                                      refine.second_choice)
         if refine.unposed_area is not None:
             poses, centroids = add_unposed_persons(poses, centroids, maps, threshold,
                                                    refine.unposed_area)
-        masks = cluster_masks(maps, centroids, frame, threshold)
-        return People(poses, poses.strength, masks, masks.scores * mask_trust(poses))
+        trust = mask_trust(poses)
+        masks = cluster_masks(maps, centroids, trust, frame, threshold)
+        return People(poses, poses.strength, masks, masks.scores * trust)
 
 
 def _check_positive(**values: Optional[float]) -> None:

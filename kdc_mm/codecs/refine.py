@@ -18,10 +18,10 @@ few keypoints are no person             group.find_persons                  ``pe
                                                                             the codec's
 poses rank by their expected OKS        group.expected_oks                  always
 embeddings on occluders do not count    cluster.candidate_centroids         always
-no two persons have one MaskCentroid    cluster.take_second_choices         ``second_choice``
-fragments with one mask are absorbed    absorb_fragments                    ``absorb_fragments``
+hidden persons have their own centroid  cluster.take_second_choices         ``second_choice``
 persons without keypoints are found     cluster.unposed_persons             ``unposed_area``
-masks rank by their poses too           mask_trust                          always
+doubles of a person get no pixels,      cluster.cluster_masks               always
+... masks rank by their poses too       mask_trust                          always
 ======================================= =================================== =======================
 """
 from dataclasses import dataclass
@@ -31,20 +31,14 @@ import numba
 import numpy as np
 
 from .agreement import disagreement, distance, duplicate_tolerance
-from .cluster import (
-    MaskCentroids,
-    MaskMaps,
-    is_embedding_of,
-    may_be_fragment,
-    unposed_persons,
-)
+from .cluster import MaskCentroids, MaskMaps, unposed_persons
 from .merge import Keypoints
 from .people import Poses
 
 #: Duplicates of a keypoint lie within this share of the disk radius.
 _DUPLICATE_SHARE = 0.75
-#: Trust in a mask that no keypoint confirms, against the root of a pose's score.
-_UNPOSED_TRUST = 0.3
+#: Trust in a person whom no keypoint shows, against the cube root of a pose's score.
+_UNPOSED_TRUST = 0.2
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,6 @@ class Refinement:
       maps of CrowdPose have AP 0.980 instead of 0.9998;
     - ``replace_margin``: a keypoint that limbs and KeyCentroids place replaces a detected one if it
       is so many times as sure: without it keypoints whose vectors miss by 4 px have AP 0.971.
-    - ``absorb_fragments``: fragments with a person's MaskCentroid give it their keypoints, see
-      :func:`absorb_fragments`.
     - ``second_choice``: a person whose MaskCentroid belongs to another one takes its next best one
       with at least this share of the best one's support.
     - ``unposed_area``: masks of persons without a visible keypoint are found from this area on, in
@@ -68,7 +60,6 @@ class Refinement:
     duplicate_support: Optional[float] = 0.5
     join_by_centroid: bool = True
     replace_margin: Optional[float] = 1.25
-    absorb_fragments: bool = True
     second_choice: Optional[float] = 0.05
     unposed_area: Optional[float] = 4.
 
@@ -119,38 +110,6 @@ def _are_no_duplicates(keypoints, order, tolerance, share):
     return kept
 
 
-def absorb_fragments(poses: Poses, centroids: MaskCentroids,
-                     threshold: float) -> Tuple[Poses, MaskCentroids]:
-    """Give fragments of a pose back to the person whose MaskCentroid they share.
-
-    A network that is unsure of the limbs leaves fragments, and each would take its part of the
-    person's mask. A fragment belongs to a stronger person if its centroid is an embedding of that
-    one: it gives the keypoints that the person lacks.
-
-    Args:
-        poses (Poses): n persons, strongest first.
-        centroids (MaskCentroids): C_j and σ_j of each.
-        threshold (float): In (0, 1), on φ.
-
-    Returns:
-        tuple: Poses and MaskCentroids of those that remain.
-    """
-    keypoints, scores, detected, strength = (part.copy() for part in poses)
-    kept = np.ones(len(strength), bool)
-    shared = is_embedding_of(centroids, centroids.position, threshold)
-    for person in range(len(strength)):
-        if not kept[person]:
-            continue
-        fragment = kept & shared[:, person] & may_be_fragment(strength, strength[person])
-        for other in np.flatnonzero(fragment):
-            lacking = detected[other] & ~detected[person]
-            for values in (keypoints, scores, detected):
-                values[person, lacking] = values[other, lacking]
-        kept &= ~fragment
-    return (Poses(keypoints[kept], scores[kept], detected[kept], strength[kept]),
-            MaskCentroids(*(part[kept] for part in centroids)))
-
-
 def add_unposed_persons(poses: Poses, centroids: MaskCentroids, maps: MaskMaps, threshold: float,
                         min_area: float) -> Tuple[Poses, MaskCentroids]:
     """Poses and MaskCentroids with those that only a mask shows, see
@@ -164,6 +123,8 @@ def add_unposed_persons(poses: Poses, centroids: MaskCentroids, maps: MaskMaps, 
 
 
 def mask_trust(poses: Poses) -> np.ndarray:
-    """How much a pose confirms its mask (n,): the root of its score, as a person cut off at the
-    waist shows half its keypoints, but all of its mask; ``_UNPOSED_TRUST`` without a keypoint."""
-    return np.where(poses.detected.any(1), np.sqrt(poses.strength), np.float32(_UNPOSED_TRUST))
+    """How much poses confirm masks: s_j (n,), by which pixels choose their person and masks rank.
+
+    The cube root of a pose's score, as a person cut off at the waist shows half its keypoints, but
+    all of its mask; ``_UNPOSED_TRUST`` without a keypoint."""
+    return np.where(poses.detected.any(1), np.cbrt(poses.strength), np.float32(_UNPOSED_TRUST))

@@ -6,6 +6,7 @@ from mmpose.datasets.transforms import BottomupResize
 from pycocotools import mask as coco_mask
 
 from kdc_mm.codecs.cluster import (
+    LEAST_PHI,
     MaskCentroids,
     MaskMaps,
     cluster_masks,
@@ -30,8 +31,9 @@ def phi(embedding, centroid, sigma):
     return np.exp(-np.sum((embedding - centroid)**2) / (2 * sigma**2))
 
 
-def reference_masks(maps, centroids, sigmas, frame, threshold):
-    """Every image pixel goes to argmax_j φ_j if that and the semantic map exceed the threshold."""
+def reference_masks(maps, centroids, sigmas, trust, frame, threshold):
+    """Every image pixel that the semantic map calls a person's goes to argmax_j s_j·φ_j of those
+    whose φ_j exceeds the least one."""
     width, height = frame.size
     masks = np.zeros((len(centroids), height, width), np.uint8)
     total = np.zeros(len(centroids))
@@ -40,10 +42,11 @@ def reference_masks(maps, centroids, sigmas, frame, threshold):
         cell = position / maps.stride
         person = 1 / (1 + np.exp(-interpolate(maps.semantic.astype(float), *cell)))
         embedding = position + [interpolate(axis.astype(float), *cell) for axis in maps.offset]
-        likelihood = [phi(embedding, c, s) for c, s in zip(centroids, sigmas)]
-        if person > threshold and max(likelihood, default=0) > threshold:
-            masks[np.argmax(likelihood), row, column] = 1
-            total[np.argmax(likelihood)] += person
+        response = np.array([phi(embedding, c, s) for c, s in zip(centroids, sigmas)])
+        if person > threshold and (response > LEAST_PHI).any():
+            likeliest = np.argmax(np.where(response > LEAST_PHI, trust * response, -1))
+            masks[likeliest, row, column] = 1
+            total[likeliest] += person * response[likeliest]
     areas = masks.sum((1, 2))
     return masks, total / np.maximum(areas, 1)
 
@@ -62,6 +65,7 @@ def one_centroid(place, sigma):
 
 
 SECOND_CHOICE = 0.05
+TRUSTED = np.ones(1, np.float32)
 NOBODY = MaskCentroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
 FRAMES = {
     'the input itself': ImageFrame((49, 41), (1., 1.), (0., 0.)),
@@ -78,9 +82,10 @@ def test_masks_are_those_of_a_walk_over_all_pixels(frame, stride, num_persons, t
     maps = random_maps(rng, 40 // stride + 1, 48 // stride + 1, stride)
     centroids = rng.uniform(5, 40, (num_persons, 2)).astype(np.float32)
     sigmas = rng.uniform(5, 15, num_persons).astype(np.float32)
-    expected, scores = reference_masks(maps, centroids, sigmas, frame, threshold)
+    trust = rng.uniform(0.2, 1, num_persons).astype(np.float32)
+    expected, scores = reference_masks(maps, centroids, sigmas, trust, frame, threshold)
     assert expected.any() and not expected.any(0).all()
-    masks = cluster_masks(maps, MaskCentroids(centroids, sigmas), frame, threshold)
+    masks = cluster_masks(maps, MaskCentroids(centroids, sigmas), trust, frame, threshold)
     for rle, mask in zip(masks.rles, expected, strict=True):
         assert rle == coco_mask.encode(np.asfortranarray(mask))
     np.testing.assert_allclose(masks.scores, scores, atol=1e-5)
@@ -89,9 +94,9 @@ def test_masks_are_those_of_a_walk_over_all_pixels(frame, stride, num_persons, t
 def test_no_persons_give_no_masks_and_a_person_without_pixels_an_empty_one():
     maps = random_maps(np.random.default_rng(0), 21, 21, 2)
     frame = ImageFrame((41, 41), (1., 1.), (0., 0.))
-    nobody = cluster_masks(maps, NOBODY, frame, 0.5)
+    nobody = cluster_masks(maps, NOBODY, TRUSTED[:0], frame, 0.5)
     assert nobody.rles == [] and nobody.scores.shape == (0, )
-    far = cluster_masks(maps, one_centroid(1e4, 1), frame, 0.5)
+    far = cluster_masks(maps, one_centroid(1e4, 1), TRUSTED, frame, 0.5)
     assert coco_mask.area(far.rles[0]) == 0 and far.scores[0] == 0
 
 
@@ -99,8 +104,23 @@ def test_a_mask_may_fill_the_whole_image():
     maps = MaskMaps(np.full((5, 5), 9., np.float32), np.zeros((2, 5, 5), np.float32),
                     np.zeros((5, 5), np.float32), 2)
     frame = ImageFrame((9, 7), (1., 1.), (0., 0.))
-    masks = cluster_masks(maps, one_centroid(4, 50), frame, 0.5)
+    masks = cluster_masks(maps, one_centroid(4, 50), TRUSTED, frame, 0.5)
     assert coco_mask.decode(masks.rles[0]).tolist() == np.ones((7, 9)).tolist()
+
+
+def test_a_double_of_a_person_takes_none_of_its_pixels():
+    """Its centroid lies 2 px beside the person's, where a fifth of the pixels are nearer to it."""
+    maps = random_maps(np.random.default_rng(1), 21, 25, 2)
+    frame = ImageFrame((49, 41), (1., 1.), (0., 0.))
+    pair = MaskCentroids(np.array([(24, 20), (26, 20)], np.float32), np.full(2, 12, np.float32))
+
+    def areas(*trust):
+        masks = cluster_masks(maps, pair, np.array(trust, np.float32), frame, 0.5)
+        return [coco_mask.area(rle) for rle in masks.rles]
+
+    alone = cluster_masks(maps, MaskCentroids(*(part[:1] for part in pair)), TRUSTED, frame, 0.5)
+    assert min(areas(1, 1)) > 0.2 * sum(areas(1, 1))
+    assert areas(1, 0.2)[0] == coco_mask.area(alone.rles[0])
 
 
 def reference_centroid(keypoints, scores, maps):
@@ -134,7 +154,7 @@ def test_dynamic_centroids_are_weighted_means_of_the_embeddings_at_keypoints(see
         alone = slice(j, j + 1)
         centroids, sigmas = dynamic_centroids(
             Poses(keypoints[alone], scores[alone], scores[alone] > 0, scores[alone].mean(1)), maps,
-            0.5, SECOND_CHOICE)
+            TRUSTED, 0.5, SECOND_CHOICE)
         centroid, sigma = reference_centroid(keypoints[j].astype(float), scores[j], exact)
         np.testing.assert_allclose(centroids[0], centroid, atol=1e-2)
         assert sigmas[0] == pytest.approx(sigma, rel=1e-3)
@@ -150,56 +170,63 @@ def two_sides():
                     np.full((21, 21), np.log(6), np.float32), 2)
 
 
-def with_keypoints_at(*columns, scores=None):
+def with_keypoints_at(*columns):
     """Persons of ten keypoints, the first few of them on the right side."""
     keypoints = np.full((len(columns), 10, 2), (10, 20), np.float32)
     for person, count in enumerate(columns):
         keypoints[person, :count] = (34, 20)
-    scores = np.repeat(np.array(scores or [1.] * len(columns), np.float32)[:, None], 10, axis=1)
+    scores = np.ones((len(columns), 10), np.float32)
     return Poses(keypoints, scores, scores > 0, scores.mean(1))
+
+
+def centroids_between_sides(poses, second_choice=SECOND_CHOICE, trust=None):
+    """C_j and σ_j on :func:`two_sides`, all persons trusted alike by default."""
+    if trust is None:
+        trust = np.ones(len(poses.scores))
+    return dynamic_centroids(poses, two_sides(), np.asarray(trust, np.float32), 0.5, second_choice)
 
 
 def test_keypoints_on_an_occluder_do_not_move_a_persons_centroid():
     """Two keypoints of ten lie where the pixels lead to somebody else."""
-    centroids, _ = dynamic_centroids(with_keypoints_at(2), two_sides(), 0.5, SECOND_CHOICE)
+    centroids, _ = centroids_between_sides(with_keypoints_at(2))
     np.testing.assert_allclose(centroids, [[10, 20]], atol=0.1)
 
 
 def test_a_person_who_is_mostly_hidden_keeps_the_centroid_that_is_left():
     """The second person shows three keypoints of ten, the others lie on the first one."""
-    centroids, _ = dynamic_centroids(with_keypoints_at(0, 3), two_sides(), 0.5, SECOND_CHOICE)
+    centroids, _ = centroids_between_sides(with_keypoints_at(0, 3))
     np.testing.assert_allclose(centroids, [[10, 20], [90, 20]], atol=0.1)
-    turned, _ = dynamic_centroids(with_keypoints_at(3, 0), two_sides(), 0.5, SECOND_CHOICE)
+    turned, _ = centroids_between_sides(with_keypoints_at(3, 0))
     np.testing.assert_allclose(turned, [[90, 20], [10, 20]], atol=0.1)
 
 
-def test_a_fragment_may_share_the_centroid_of_its_person():
-    poses = with_keypoints_at(0, 3, scores=[0.9, 0.4])
-    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, SECOND_CHOICE)
-    np.testing.assert_allclose(centroids, [[10, 20], [10, 20]], atol=0.1)
+def test_who_is_trusted_more_chooses_first():
+    """The second person has more keypoints on the left, 10² against 9² by weight."""
+    poses = with_keypoints_at(1, 0)
+    for trust, places in (((1, 1), (90, 10)), ((1, 0.8), (10, 10))):
+        centroids, _ = centroids_between_sides(poses, 0.01, trust)
+        np.testing.assert_allclose(centroids, [[place, 20] for place in places], atol=0.1)
 
 
-def test_who_is_wholly_hidden_gets_a_copy_of_the_centroid():
-    centroids, sigmas = dynamic_centroids(with_keypoints_at(0, 0), two_sides(), 0.5, SECOND_CHOICE)
+def test_who_is_wholly_hidden_keeps_the_occluders_centroid():
+    centroids, sigmas = centroids_between_sides(with_keypoints_at(0, 0))
     assert (centroids[0] == centroids[1]).all() and sigmas[0] == sigmas[1]
 
 
 def test_without_second_choices_a_hidden_person_has_the_occluders_centroid():
-    poses = with_keypoints_at(0, 3)
-    centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, second_choice=None)
+    centroids, _ = centroids_between_sides(with_keypoints_at(0, 3), second_choice=None)
     np.testing.assert_allclose(centroids, [[10, 20], [10, 20]], atol=0.1)
 
 
 def test_a_second_choice_has_the_least_share_that_is_asked_for():
     """Three keypoints that agree, against seven."""
-    poses = with_keypoints_at(0, 3)
     for least_share, place in ((3 / 7 - 0.01, 90), (3 / 7 + 0.01, 10)):
-        centroids, _ = dynamic_centroids(poses, two_sides(), 0.5, least_share)
+        centroids, _ = centroids_between_sides(with_keypoints_at(0, 3), least_share)
         np.testing.assert_allclose(centroids, [[10, 20], [place, 20]], atol=0.1)
 
 
 def test_nobody_has_no_centroid():
-    centroids, sigmas = dynamic_centroids(with_keypoints_at(), two_sides(), 0.5, SECOND_CHOICE)
+    centroids, sigmas = centroids_between_sides(with_keypoints_at())
     assert centroids.shape == (0, 2) and sigmas.shape == (0, )
 
 
@@ -271,7 +298,8 @@ def test_masks_lie_in_the_image_where_the_test_resize_took_them_from(width, heig
     assert resized['img'].shape == (97, 97, 3) and frame.size == (width, height)
     maps = MaskMaps((resized['img'][..., 0] / 255. - 0.5).astype(np.float32) * 20,
                     np.zeros((2, 97, 97), np.float32), np.zeros((97, 97), np.float32), 1)
-    found = coco_mask.decode(cluster_masks(maps, one_centroid(48, 1e3), frame, 0.5).rles[0]) > 0
+    masks = cluster_masks(maps, one_centroid(48, 1e3), TRUSTED, frame, 0.5)
+    found = coco_mask.decode(masks.rles[0]) > 0
     expected = image[..., 0] > 127
     assert (found & expected).sum() / (found | expected).sum() > 0.95
     for axis in (0, 1):

@@ -7,16 +7,16 @@ from pycocotools import mask as coco_mask
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.cluster import MaskCentroids, MaskMaps
+from kdc_mm.codecs.cluster import MaskMaps
 from kdc_mm.codecs.merge import Keypoints
 from kdc_mm.codecs.people import Poses
-from kdc_mm.codecs.refine import Refinement, absorb_fragments, suppress_duplicates
+from kdc_mm.codecs.refine import Refinement, mask_trust, suppress_duplicates
 
-from .people import body_masks, decode_perfect, standing, whole_input
+from .people import STANDING, body_masks, decode_perfect, standing, whole_input
 
 SIZE = 193
 ALL_OFF = dict(duplicate_support=None, join_by_centroid=False, replace_margin=None,
-               absorb_fragments=False, second_choice=None, unposed_area=None)
+               second_choice=None, unposed_area=None)
 
 
 def build(**refine):
@@ -124,53 +124,6 @@ def test_a_surer_place_replaces_a_detected_keypoint_only_where_that_is_wanted():
         np.testing.assert_allclose(poses.keypoints[0], scene.keypoints[0], atol=1e-2)
 
 
-# Fragments of a person by its mask
-
-
-def two_poses(scores, detected):
-    """Two persons of four keypoints: ``scores`` of those that are ``detected`` in each."""
-    detected = np.array(detected, bool)
-    scores = (np.array(scores)[:, None] * detected).astype(np.float32)
-    keypoints = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
-    return Poses(keypoints, scores, detected, scores.mean(1))
-
-
-NEAR, FAR = np.array([[50, 50], [53, 54]], np.float32), np.array([[50, 50], [90, 50]], np.float32)
-SIGMAS = np.full(2, 5, np.float32)  # φ exceeds 0.5 within 5.9 px
-
-
-def test_a_fragment_gives_its_keypoints_to_the_person_whose_mask_centroid_it_shares():
-    poses = two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]])
-    joined, centroids = absorb_fragments(poses, MaskCentroids(NEAR, SIGMAS), 0.5)
-    assert centroids.position.tolist() == [[50, 50]] and centroids.sigma.tolist() == [5]
-    assert joined.detected.all()
-    assert joined.keypoints[0].tolist() == poses.keypoints[[0, 0, 1, 0], [0, 1, 2, 3]].tolist()
-    np.testing.assert_allclose(joined.scores, [[0.9, 0.9, 0.8, 0.9]])
-
-
-@pytest.mark.parametrize('poses, centroids', [
-    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [0, 1, 1, 0]]), FAR),
-    (two_poses([0.9, 0.8], [[1, 1, 0, 1], [1, 1, 1, 0]]), NEAR),
-], ids=['whose mask is elsewhere', 'who is about as sure'])
-def test_a_person_stays_one(poses, centroids):
-    kept, kept_centroids = absorb_fragments(poses, MaskCentroids(centroids, SIGMAS), 0.5)
-    for one, other in zip(kept, poses):
-        np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(kept_centroids.position, centroids)
-
-
-def test_fragments_stay_apart_in_masks_only_where_they_are_not_absorbed():
-    """Legs cut off by hidden hips, with one mask."""
-    scene = cut_scene()
-    owner = body_masks(scene, SIZE)
-    apart = build(join_by_centroid=False, absorb_fragments=False)
-    absorbing = build(join_by_centroid=False)
-    assert len(decode_perfect(apart, scene, owner, whole_input(SIZE)).scores) == 3
-    poses = decode_perfect(absorbing, scene, owner, whole_input(SIZE)).poses
-    assert len(poses.scores) == 1
-    np.testing.assert_array_equal(poses.detected, scene.labelled)
-
-
 # Persons by their masks
 
 
@@ -192,6 +145,35 @@ def test_who_stands_behind_another_person_has_a_mask_only_with_second_choices():
 
     assert min(areas()) > 0.4 * SIZE**2
     assert areas(second_choice=None) == [0, max(areas())]
+
+
+def test_a_mask_is_trusted_by_the_cube_root_of_its_poses_score():
+    """A third person, whom no keypoint shows, less than one with a single keypoint of 17."""
+    scores = np.zeros((3, 17), np.float32)
+    scores[0], scores[1, 0] = 0.9, 0.9
+    trust = mask_trust(
+        Poses(np.zeros((3, 17, 2), np.float32), scores, scores > 0, scores.mean(1)))
+    np.testing.assert_allclose(trust[:2], [0.9**(1 / 3), (0.9 / 17)**(1 / 3)], rtol=1e-6)
+    assert 0 < trust[2] < trust[1]
+
+
+def test_a_double_of_a_pose_has_no_mask_beside_that_of_its_person():
+    """Two poses a few pixels apart, whose embeddings meet at one centroid."""
+    maps = MaskMaps(*one_person_at((90, 90)), 2)
+    keypoints = np.stack([STANDING * 100 + 90, STANDING * 100 + 93]).astype(np.float32)
+    scores = np.repeat(np.array([[0.9], [0.1]], np.float32), 17, axis=1)
+    poses = Poses(keypoints, scores, scores > 0, scores.mean(1))
+    people = build().cluster(poses, maps, whole_input(SIZE))
+    areas = [coco_mask.area(rle) for rle in people.masks.rles]
+    assert areas[0] > 0.9 * SIZE**2 and areas[1] == 0
+    assert people.mask_scores[0] > 0.9 and people.mask_scores[1] == 0
+
+
+def one_person_at(centroid):
+    """Maps of stride 2 with one person everywhere: logits, offsets and ln σ."""
+    v, u = np.mgrid[:97, :97] * 2
+    offset = np.stack([centroid[0] - u, centroid[1] - v]).astype(np.float32)
+    return np.full((97, 97), 5, np.float32), offset, np.full((97, 97), np.log(10), np.float32)
 
 
 def test_a_person_without_keypoints_is_found_only_where_masks_count_alone():

@@ -105,7 +105,7 @@ def build_codecs(cfg: Config, args) -> list:
     if args.input_size:
         settings['input_size'] = tuple(args.input_size)
     if args.no_join:
-        settings['refine'] = dict(join_by_centroid=False, absorb_fragments=False)
+        settings['refine'] = dict(join_by_centroid=False)
     poseseg = PoseSegCodec(KEYPOINT_CODECS.build(settings))
     rivals = dict(spr=SPRCodec, ae=lambda: AECodec(poseseg.codec.skeleton.names))
     return [poseseg, *(rivals[name]() for name in args.compare)]
