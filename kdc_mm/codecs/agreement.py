@@ -33,13 +33,11 @@ class GroupingTolerance(NamedTuple):
     person_centroid: Tolerance
 
 
-# Three steps ask whether person centroids mean one person, each of other predictions. Votes of one
+# Two steps ask whether person centroids mean one person, each of other predictions. Votes of one
 # keypoint are neighbours, which share their errors, so a quarter of the length tells two persons
-# apart. Duplicates of a keypoint are means of scattered votes, whose rest is farther off: a little
-# more of the length, but near the centroid half of their own distance, since a keypoint that is
-# dropped wrongly is lost. Two keypoints of a person lie apart and err independently: they may miss
-# by some pixels however near the centroid is. Their tolerance is narrow, since a hypothesis that
-# misses a keypoint still places it, and one that takes a neighbour's is lost.
+# apart. Two keypoints of a person lie apart and err independently: they may miss by some pixels
+# however near the centroid is. Their tolerance is narrow, since a hypothesis that misses a keypoint
+# still places it, and one that takes a neighbour's is lost.
 
 
 def merging_tolerance(merge_radius: float) -> KeypointTolerance:
@@ -50,16 +48,6 @@ def merging_tolerance(merge_radius: float) -> KeypointTolerance:
             centroid that may differ by as much.
     """
     return KeypointTolerance(Tolerance(merge_radius, 0.), Tolerance(0., 0.25, merge_radius))
-
-
-def duplicate_tolerance(radius_px: float) -> KeypointTolerance:
-    """Of a keypoint and its duplicate.
-
-    Args:
-        radius_px (float): How far apart the places may be, input pixels; near the person centroid
-            that may differ by half of it.
-    """
-    return KeypointTolerance(Tolerance(radius_px, 0.), Tolerance(0., 0.3, radius_px / 2))
 
 
 def grouping_tolerance(limb_px: float = 4.,

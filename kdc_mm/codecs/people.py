@@ -36,7 +36,8 @@ class Poses(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """``rles`` n COCO RLE dicts, ``scores`` (n,) mean probability of person within each mask."""
+    """``rles`` n COCO RLE dicts, ``scores`` (n,) mean probability of person times φ
+    within each mask."""
     rles: List[Dict]
     scores: np.ndarray
 

@@ -1,11 +1,11 @@
-"""The PoseSeg codec: encode → vote → merge → group → refine → cluster, top to bottom.
+"""The PoseSeg codec: encode → vote → merge → group → cluster, top to bottom.
 
 - vote: point-wise smoothing (eq. 2), then confident cells vote, weighed by F* (eq. 3);
-- merge: votes become keypoints; their duplicates are dropped;
+- merge: votes become keypoints;
 - group: keypoints start hypotheses of whole persons along the kinematic graph (3.4), and those that
   are not detected are placed where limbs and KeyCentroids lead;
 - cluster: instance-wise smoothing (eq. 8) and masks around the persons' dynamic centroids (eqs. 6,
-  7); centroids of occluders are told apart, fragments absorbed, persons without keypoints found.
+  7); hidden persons get centroids of their own, persons without keypoints are found.
 
 What the paper does not have is listed in :mod:`~kdc_mm.codecs.refine`.
 """
@@ -32,13 +32,7 @@ from .merge import (
 from .offset_refinement import refine_offsets
 from .owner_maps import IGNORED, MAX_PERSONS, keypoint_owner_maps
 from .people import ImageFrame, People, Poses
-from .refine import (
-    Refinement,
-    add_unposed_persons,
-    duplicate_radius,
-    mask_trust,
-    suppress_duplicates,
-)
+from .refine import Refinement, add_unposed_persons, mask_trust
 from .skeleton import build_skeleton
 from .vote import PoseMaps, Votes, VoteSettings, collect_votes, split_by_image
 
@@ -168,7 +162,6 @@ class PoseSeg(BaseKeypointCodec):
         self.refinement = Refinement(**(refine or {}))
         self.group_settings = self._group_settings(
             tolerance or {}, keypoint_threshold, person_threshold, max_persons)
-        self.duplicate_radius = duplicate_radius(radius, vote_radius, merge_radius or 0)
         self.offset_steps = offset_steps
         self.max_persons = max_persons
 
@@ -298,13 +291,10 @@ class PoseSeg(BaseKeypointCodec):
         return fitting_merge_radius(votes, self.heatmap_stride, self.vote_settings.vote_radius)
 
     def merge(self, votes: Votes, merge_radius: float) -> Keypoints:
-        """Votes of one image to keypoints, without duplicates."""
+        """Votes of one image to keypoints."""
         keypoints = merge_votes(votes, self.skeleton.num_keypoints, merge_radius,
                                 self.full_disk_weight)
         keypoints = keep_keypoints(keypoints, self.keypoint_threshold)
-        if self.refinement.duplicate_support is not None:
-            keypoints = suppress_duplicates(keypoints, self.duplicate_radius,
-                                            self.refinement.duplicate_support)
         return strongest_of_each_kind(keypoints, self.max_persons)
 
     def group(self, keypoints: Keypoints, fields: PoseFields, merge_radius: float) -> Poses:

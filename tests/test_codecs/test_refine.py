@@ -8,15 +8,13 @@ from pycocotools import mask as coco_mask
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
 from kdc_mm.codecs.cluster import MaskMaps
-from kdc_mm.codecs.merge import Keypoints
 from kdc_mm.codecs.people import Poses
-from kdc_mm.codecs.refine import Refinement, mask_trust, suppress_duplicates
+from kdc_mm.codecs.refine import Refinement, mask_trust
 
 from .people import STANDING, body_masks, decode_perfect, standing, whole_input
 
 SIZE = 193
-ALL_OFF = dict(duplicate_support=None, join_by_centroid=False, replace_margin=None,
-               second_choice=None, unposed_area=None)
+ALL_OFF = dict(join_by_centroid=False, replace_margin=None, second_choice=None, unposed_area=None)
 
 
 def build(**refine):
@@ -37,54 +35,21 @@ def test_a_correction_that_does_not_exist_is_refused():
         build(ghosts=0.2)
 
 
-# Duplicates of a keypoint
-
-
-def reference_duplicates(found, radius, support):
-    """From the best supported on, who stays takes those of its kind with less than a share of its
-    support that lie near it, and whose person centroids do."""
-    staying = list(range(len(found.channel)))
-    for i in sorted(staying, key=lambda i: -found.support[i]):
-        if i not in staying:
-            continue
-        length = np.linalg.norm(found.position[i] - found.person_centroid[i])
-        staying = [
-            j for j in staying
-            if found.channel[i] != found.channel[j]
-            or found.support[j] >= support * found.support[i]
-            or np.linalg.norm(found.position[i] - found.position[j]) >= radius
-            or np.linalg.norm(found.person_centroid[i] - found.person_centroid[j]) >= max(
-                radius / 2, 0.3 * length)
-        ]
-    return staying
-
-
-@pytest.mark.parametrize('seed', range(5))
-def test_duplicates_are_weak_keypoints_by_strong_ones_of_the_same_person(seed):
-    rng = np.random.default_rng(seed)
-    found = Keypoints(
-        np.sort(rng.integers(0, 3, 60)), *rng.uniform(0.1, 1, (2, 60)),
-        rng.uniform(0, 50, (60, 2)), rng.uniform(0, 20, (60, 2)), np.zeros((60, 2, 2)))
-    staying = reference_duplicates(found, 20., 0.5)
-    assert 10 < len(staying) < 55
-    for part, kept in zip(found, suppress_duplicates(found, 20., 0.5)):
-        np.testing.assert_array_equal(kept, part[staying])
-
-
-def test_a_keypoint_broken_in_two_is_two_keypoints_only_where_duplicates_stay():
-    """Two cells of the nose's disk vote 9 px to the right."""
-    def keypoints(codec):
-        maps = perfect_maps(codec, codec.encode(*standing((90, 100, 150))))
-        row, column = maps['heatmaps'][0, 0].gt(0).nonzero().float().mean(0).int().tolist()
-        maps['key_centroids'][0, 0, row, column + 1:column + 3] += 9
-        votes = codec.vote(codec.pose_maps(maps))
-        return codec.merge(votes, codec.fitting_merge_radius(votes))
-
-    assert np.count_nonzero(keypoints(build(duplicate_support=None)).channel == 0) == 2
-    assert np.count_nonzero(keypoints(build()).channel == 0) == 1
-
-
 # Poses
+
+
+def test_a_keypoint_broken_in_two_makes_one_person():
+    """Two cells of the nose's disk vote 9 px to the right."""
+    codec, scene = build(), standing((90, 100, 150))
+    maps = perfect_maps(codec, codec.encode(*scene))
+    row, column = maps['heatmaps'][0, 0].gt(0).nonzero().float().mean(0).int().tolist()
+    maps['key_centroids'][0, 0, row, column + 1:column + 3] += 9
+    votes = codec.vote(codec.pose_maps(maps))
+    keypoints = codec.merge(votes, codec.fitting_merge_radius(votes))
+    assert np.count_nonzero(keypoints.channel == 0) == 2
+    poses = codec.batch_decode(maps, [None])[0].poses
+    assert len(poses.scores) == 1
+    np.testing.assert_allclose(poses.keypoints[0, 1:], scene.keypoints[0, 1:], atol=1e-2)
 
 
 def cut_scene():
