@@ -1,5 +1,6 @@
-# A network for real photos in an hour or two on two CPU cores: BodyPix's backbone, converted as
-# docs/bodypix.md says (load_from), a new FPN to stride 4 and new heads, on a few thousand photos.
+# Real photos on a CPU: BodyPix's backbone, converted as docs/bodypix.md says and given as load_from,
+# with a new FPN to stride 4 and new heads. `data_root` holds train_images, val_images and
+# annotations/person_keypoints_{train,val}.json.
 _base_ = ['../kdc_rn152_coco.py']
 
 iterations = 4000

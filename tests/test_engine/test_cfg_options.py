@@ -33,7 +33,8 @@ def working(config, key):
         'test_dataloader.dataset.data_root']),
     ('kdc_rn152_crowdpose', 'data_root', [
         'train_dataloader.dataset.data_root', 'val_dataloader.dataset.data_root',
-        'test_dataloader.dataset.data_root']),
+        'test_dataloader.dataset.data_root', 'val_evaluator.ann_file',
+        'test_evaluator.ann_file']),
     ('kdc_rn152_8xb16-140e_coco', 'max_epochs', ['train_cfg.max_epochs']),
     ('mix/kdc_hrnet-w32_coco-512x512', 'codec.radius', ['model.head.decoder.radius']),
     ('mix/ae_kdc-rn50_coco-512x512', 'codec.sigma', [

@@ -105,13 +105,6 @@ class KDCSegHead(FieldHead):
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
-    @property
-    def mask_size(self):
-        """Size (h', w') of the segmentation maps."""
-        stride = self.decoder.mask_stride
-        width, height = self.decoder.input_size
-        return (height - 1) // stride + 1, (width - 1) // stride + 1
-
     def forward(self, feats: Features) -> Fields:
         """
         Args:
@@ -121,8 +114,9 @@ class KDCSegHead(FieldHead):
             dict: at the mask stride ``semantic`` (B, 1, h', w') logits, ``mask_centroids``
             (B, 2, h', w') offsets v and ``log_bandwidth`` (B, 1, h', w') ln σ, in input pixels.
         """
+        width, height = self.decoder.mask_size
         features = self.convs(self.select_features(feats))
-        maps = self.out(self.fine_convs(resize_map(features, self.mask_size)))
+        maps = self.out(self.fine_convs(resize_map(features, (height, width))))
         semantic, offset, log_bandwidth = maps.split([1, 2, 1], 1)
         return dict(
             semantic=semantic,

@@ -7,7 +7,11 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ...codecs.gaussians import largest_deviation, squared_deviation
+from ...codecs.gaussians import (
+    largest_deviation,
+    mask_centroid_response,
+    squared_deviation,
+)
 from .normalise import mean_count
 
 
@@ -100,7 +104,7 @@ class InstanceGaussianLoss(nn.Module):
         own = instance == torch.arange(len(sigmas), device=instance.device)[:, None]
         pixel = (instance >= 0).to(squared.dtype)
         size = own.sum(1, dtype=squared.dtype)
-        phi = torch.exp(-exponent)
+        phi = mask_centroid_response(squared, sigmas[:, None])
         dice = 1 - 2 * (phi * own).sum(1) / ((phi * pixel).sum(1) + size)
         others = (pixel.sum(1) - size).clamp(min=1)
         weight = torch.where(own, 1 / size[:, None], pixel / others[:, None]) / 2
