@@ -22,7 +22,7 @@ from .vote import PoseMaps
 _KEY_CENTROID_STEPS = 3
 #: A placed keypoint's person centroid may err by so many times what those of detected neighbours
 #: differ, at least by so many tolerances (1 σ). A fixed σ loses 0.006 AP on COCO photos; at least
-#: four tolerances lose 0.004 AP of maps whose vectors miss by 4 px, and weak keypoints to others.
+#: four tolerances lose 0.004 AP on maps whose vectors miss by 4 px, and weak keypoints to others.
 _PLACING_DIFFERENCES, _LEAST_PLACING_SIGMA = 6, 2
 #: A surer person holds a keypoint whose person centroid is as near as so many times the tolerance.
 _HELD_SHARE = 5

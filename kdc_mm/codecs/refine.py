@@ -41,10 +41,10 @@ class Refinement:
     """Switches of the corrections; ``None`` or ``False`` turns one off.
 
     - ``join_by_centroid``: where limbs end, detected keypoints with the same person centroid
-      belong to the person too, see :func:`~kdc_mm.codecs.group.find_persons`: without it perfect
-      maps of CrowdPose have AP 0.980 instead of 0.9998;
+      belong to the person too, see :func:`~kdc_mm.codecs.group.find_persons`; without it perfect
+      maps of CrowdPose have AP 0.964 instead of 0.9998.
     - ``replace_margin``: a keypoint that limbs and KeyCentroids place replaces a detected one if it
-      is so many times as sure: without it the demo's network has AP 0.625 instead of 0.658;
+      is so many times as sure; without it the demo's network has AP 0.617 instead of 0.658.
     - ``second_choice``: a person whose MaskCentroid belongs to another one takes its next best one
       with at least this share of the best one's support.
     - ``unposed_area``: masks of persons without a visible keypoint are found from this area on, in
