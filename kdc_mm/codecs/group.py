@@ -316,8 +316,10 @@ def _follow_detected(person, evidence, graph, settings):
     while True:
         k = _surest(person.confidence, done)
         if k < 0:
+            if not settings.join_by_centroid:
+                return
             i = _same_person(person, keypoints, settings.tolerance.person_centroid)
-            if i < 0 or not settings.join_by_centroid:
+            if i < 0:
                 return
             _take(person, keypoints, i, keypoints.score[i])
             continue

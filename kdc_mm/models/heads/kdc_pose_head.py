@@ -6,7 +6,7 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList
 from torch import Tensor, nn
 
-from ...codecs.gaussians import gaussian
+from ...codecs.gaussians import key_centroid_response
 from ...codecs.owner_maps import IGNORED, keypoint_owner_maps
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
@@ -170,4 +170,5 @@ class KDCPoseHead(FieldHead):
         """F* (eq. 3) of cells whose keypoint lies at (M, 2): (M, 1); None if they count alike."""
         if self.key_centroid_weight is None:
             return None
-        return gaussian(key_centroid.square().sum(1, keepdim=True), self.decoder.radius / 2)
+        return key_centroid_response(key_centroid.square().sum(1, keepdim=True),
+                                     self.decoder.radius)
