@@ -77,6 +77,15 @@ class Candidate:
                               ) from error
         evaluated = [one['type'] for one in evaluators_of(self.cfg)]
         self.tasks = ('keypoints', 'segm') if 'PersonSegMetric' in evaluated else ('keypoints', )
+        if self.entry.keypoints == 'annotated':
+            self._take_annotated_keypoints()
+
+    def _take_annotated_keypoints(self) -> None:
+        if 'segm' not in self.tasks or 'KDC' not in self.cfg.model.head.type:
+            raise ConfigError(f'{self.entry.config} gives no masks around annotated keypoints, '
+                              'which a KDCHead with PersonSegMetric does: set keypoints: own.')
+        self.tasks = ('segm', )
+        self.cfg.merge_from_dict({'model.test_cfg.keypoints': 'annotated'})
 
     def why_not(self, dataset: BoardDataset) -> str:
         """Why it is not evaluated on a data set; empty if it is."""
