@@ -12,7 +12,8 @@ STUDIES = {
         settings={r: {'model.head.decoder.radius': r} for r in (8, 16, 32)}),
     'mask-centroid': dict(
         shown_in='fig. 8',
-        settings={c: {'model.head.seg_head.centroid': c} for c in ('static', 'dynamic', 'keypoint')}),
+        settings={c: {'model.head.seg_head.centroid': c}
+                  for c in ('static', 'dynamic', 'keypoint')}),
     'outputs': dict(
         shown_in='-',
         settings={

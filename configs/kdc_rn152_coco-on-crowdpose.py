@@ -1,8 +1,8 @@
-# Learns on COCO, is judged on CrowdPose's test set, as in the paper; kdc_rn152_crowdpose.py learns on
-# CrowdPose. Weights of kdc_rn152_coco.py fit as they are. Scored are the twelve joints that both
+# Learns on COCO, is judged on CrowdPose's test set, as in the paper; kdc_rn152_crowdpose.py learns
+# on CrowdPose. Weights of kdc_rn152_coco.py fit as they are. Scored are the twelve joints that both
 # have: COCO's face has no counterpart in CrowdPose, nor CrowdPose's head top and neck in COCO. The
-# paper does not say what it does with these two; counted as missed (type='CocoMetric'), even perfect
-# joints would stay below its claims (docs/benchmarks.md). tools/demo.py draws COCO's keypoints.
+# paper does not say what it does with these two; counted as missed (type='CocoMetric'), even
+# perfect joints stay below its claims (docs/benchmarks.md). tools/demo.py draws COCO's keypoints.
 _base_ = ['kdc_rn152_coco.py']
 
 data_root = 'data/crowdpose/'

@@ -318,9 +318,9 @@ class PoseSeg(BaseKeypointCodec):
                      mask_maps: Sequence[Optional[MaskMaps]]) -> List[Poses]:
         """The poses of each image, see :meth:`batch_decode`."""
         if self.groups_by_embedding and None in mask_maps:
-            raise ValueError('PoseSeg: without person centroids and limbs, MaskCentroids tell whose '
-                             f'a keypoint is, and the maps have none: {", ".join(maps)}. Decode '
-                             'those of a KDCHead.')
+            raise ValueError('PoseSeg: without person centroids and limbs, MaskCentroids tell '
+                             'whose a keypoint is, and the maps have none: '
+                             f'{", ".join(maps)}. Decode those of a KDCHead.')
         pose_maps = self.pose_maps(maps)
         poses = []
         for votes, fields, maps_of_image in zip(

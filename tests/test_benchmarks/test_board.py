@@ -51,7 +51,7 @@ def test_a_single_figure_is_the_ap(write):
     (lambda board: board['datasets'][0].update(tasks=['pose']), "tasks: 'pose' is not known"),
     (lambda board: board['datasets'][0].update(dataset=dict(data_root='a')), 'needs an ann_file'),
     (lambda board: board['datasets'][0].update(iou_type='crowd'), "iou_type: 'crowd' is not"),
-    (lambda board: board['entries'][0].update(keypoints='given'), "keypoints: 'given' is not known"),
+    (lambda board: board['entries'][0].update(keypoints='given'), "keypoints: 'given' is not"),
     (lambda board: board['entries'][0].update(keypoints='annotated'), 'masks alone'),
     (lambda board: board.update(speed=dict(rounds=0)), 'must be at least 1'),
     (lambda board: board.update(speed=dict(gpu=1)), "speed: 'gpu' is not known"),

@@ -188,8 +188,8 @@ def _check_keypoints(settings: Dict, place: str) -> None:
     if settings.get('keypoints') == 'annotated' and any(
             'keypoints' in by_task for source in ('published', 'claimed')
             for by_task in settings[source].values()):
-        raise BoardError(f'{place} has figures of keypoints, and keypoints: annotated, which leaves '
-                         'its masks alone to be compared.')
+        raise BoardError(f'{place} has figures of keypoints, and keypoints: annotated, which '
+                         'leaves its masks alone to be compared.')
 
 
 def _figures(content: Dict, datasets: Sequence[BoardDataset], place: str) -> Figures:

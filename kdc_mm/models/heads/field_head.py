@@ -19,8 +19,8 @@ Fields = Dict[str, Tensor]
 
 #: Where the keypoints are from that persons are made of.
 KEYPOINT_SOURCES = ('decoded', 'annotated')
-#: What ``model.test_cfg`` can have: what KDC's heads and MMPose's estimators read, and what MMPose's
-#: bottom-up configs have beside it, whose heads may be replaced by ours.
+#: What ``model.test_cfg`` can have: what KDC's heads and MMPose's estimators read, and what
+#: MMPose's bottom-up configs have beside it, whose heads may be replaced by ours.
 TEST_SETTINGS = (
     'flip_test', 'keypoints', 'output_heatmaps', 'multiscale_test', 'flip_mode', 'shift_heatmap',
     'shift_coords', 'align_corners', 'restore_heatmap_size', 'blur_kernel_size', 'max_instances',
@@ -308,8 +308,8 @@ def check_test_cfg(test_cfg: ConfigType, head: str) -> None:
     """
     unknown = [name for name in test_cfg if name not in TEST_SETTINGS]
     if unknown:
-        raise ValueError(f'{head}: model.test_cfg has {", ".join(map(repr, unknown))}, which nobody '
-                         f'reads; it may have {", ".join(TEST_SETTINGS)}.')
+        raise ValueError(f'{head}: model.test_cfg has {", ".join(map(repr, unknown))}, which '
+                         f'nobody reads; it may have {", ".join(TEST_SETTINGS)}.')
     kind = test_cfg.get('keypoints', KEYPOINT_SOURCES[0])
     if kind not in KEYPOINT_SOURCES:
         raise ValueError(f'{head}: model.test_cfg.keypoints must be one of {KEYPOINT_SOURCES}, '
