@@ -304,13 +304,13 @@ class PoseSeg(BaseKeypointCodec):
             ValueError: if MaskCentroids have to tell whose a keypoint is and the maps have none.
         """
         mask_maps = self.mask_maps(maps) if 'semantic' in maps else [None] * len(frames)
-        unposed_area = self.refinement.unposed_area if poses is None else None
-        if poses is None:
+        is_decoding = poses is None
+        if is_decoding:
             poses = self.decode_poses(maps, mask_maps)
         return [
             People(poses_of_image, poses_of_image.strength)
             if maps_of_image is None or frame is None else
-            self.cluster(poses_of_image, maps_of_image, frame, unposed_area)
+            self.cluster(poses_of_image, maps_of_image, frame, find_unposed=is_decoding)
             for poses_of_image, maps_of_image, frame in zip(poses, mask_maps, frames)
         ]
 
@@ -389,14 +389,15 @@ class PoseSeg(BaseKeypointCodec):
         ]
 
     def cluster(self, poses: Poses, maps: MaskMaps, frame: ImageFrame,
-                unposed_area: Optional[float]) -> People:
-        """Masks of one image around the persons' dynamic centroids (eqs. 6 and 7), and with an
-        area the persons that only a mask shows."""
-        threshold = self.mask_threshold
+                find_unposed: bool = True) -> People:
+        """Masks of one image around the persons' dynamic centroids (eqs. 6 and 7), and the persons
+        that only a mask shows."""
+        refine, threshold = self.refinement, self.mask_threshold
         centroids = dynamic_centroids(poses, maps, mask_trust(poses), threshold,
-                                      self.refinement.second_choice)
-        if unposed_area is not None:
-            poses, centroids = add_unposed_persons(poses, centroids, maps, threshold, unposed_area)
+                                      refine.second_choice)
+        if find_unposed and refine.unposed_area is not None:
+            poses, centroids = add_unposed_persons(poses, centroids, maps, threshold,
+                                                   refine.unposed_area)
         trust = mask_trust(poses)
         masks = cluster_masks(maps, centroids, trust, frame, threshold)
         return People(poses, poses.strength, masks, masks.scores * trust)
