@@ -598,16 +598,20 @@ def test_annotated_keypoints_are_moved_from_the_image_into_the_input():
     frame = ImageFrame((200, 100), (0.5, 0.5), (3., 4.))
     people = InstanceData(keypoints=np.full((2, 17, 2), 10.), keypoints_visible=np.ones((2, 17)))
     people.keypoints_visible[0] = 0
-    poses = annotated_poses(people, frame)
+    poses = annotated_poses(people, frame, 17)
     assert poses.keypoints.shape == (1, 17, 2) and poses.keypoints[0, 0].tolist() == [8, 9]
     assert poses.strength.tolist() == [1] and poses.keypoints.dtype == np.float32
 
 
-@pytest.mark.parametrize('scene', [NOBODY, Scene(np.ones((1, 17, 2)), np.zeros((1, 17), bool))])
+@pytest.mark.parametrize('scene', [
+    None, NOBODY, Scene(np.ones((1, 17, 2)), np.zeros((1, 17), bool))])
 def test_who_has_no_annotated_keypoints_has_no_mask_around_them(scene):
     head = as_predicted(build(), two_people(), outlines(two_people()))
-    found = head.predict(None, samples_of(pack(codec_config(), scene)), ANNOTATED)[0]
-    assert found.keypoints.shape[0] == len(found.masks) == len(found.scores) == 0
+    samples = samples_of(pack(codec_config(), scene or NOBODY))
+    if scene is None:  # as samples of images without annotations are
+        samples[0].gt_instances = InstanceData()
+    found = head.predict(None, samples, ANNOTATED)[0]
+    assert found.keypoints.shape == (0, 17, 2) and len(found.masks) == len(found.scores) == 0
 
 
 def test_a_pose_head_has_no_masks_around_annotated_keypoints():

@@ -148,7 +148,7 @@ class FieldHead(BaseHead):
         poses = None
         if test_cfg.get('keypoints') == 'annotated':
             self._check_annotated(fields, batch_data_samples)
-            poses = [annotated_poses(sample.gt_instances, frame)
+            poses = [annotated_poses(sample.gt_instances, frame, self.num_keypoints)
                      for sample, frame in zip(batch_data_samples, frames)]
         people = self.decoder.batch_decode(fields, frames, poses)
         instances = [pack_instances(found) for found in people]
@@ -316,24 +316,24 @@ def check_test_cfg(test_cfg: ConfigType, head: str) -> None:
                          f'got {kind!r}.')
 
 
-def annotated_poses(annotated: InstanceData, frame: ImageFrame) -> Poses:
+def annotated_poses(annotated: InstanceData, frame: ImageFrame, num_keypoints: int) -> Poses:
     """The N persons of an image who have labelled keypoints, as if they were decoded for certain.
 
     Args:
         annotated (InstanceData): ``gt_instances`` of a test sample: ``keypoints`` (N, K, 2) in
             pixels of the original image, ``keypoints_visible`` (N, K); neither without people.
         frame (ImageFrame): Where that image lies in the input.
+        num_keypoints (int): K.
 
     Returns:
         Poses: scores are 1, and 0 where a keypoint is not labelled.
     """
-    keypoints = np.zeros((0, 1, 2))
-    labelled = np.zeros((0, 1), bool)
-    if 'keypoints' in annotated:
-        labelled = np.asarray(annotated.keypoints_visible) > 0
-        keypoints = np.asarray(annotated.keypoints)[labelled.any(1)]
-        labelled = labelled[labelled.any(1)]
-    position = keypoints * frame.scale + frame.offset
+    if 'keypoints' not in annotated:
+        return People.none(num_keypoints).poses
+    labelled = np.asarray(annotated.keypoints_visible) > 0
+    is_posed = labelled.any(1)
+    labelled = labelled[is_posed]
+    position = np.asarray(annotated.keypoints)[is_posed] * frame.scale + frame.offset
     return Poses(position.astype(np.float32), labelled.astype(np.float32), labelled,
                  np.ones(len(labelled), np.float32))
 

@@ -70,7 +70,7 @@ class KDCPoseHead(FieldHead):
             raise ValueError("KDCPoseHead: key_centroid_weight must be 'gaussian' or None, got "
                              f'{key_centroid_weight!r}.')
         super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
-        is_part = isinstance(decoder, PoseSeg)
+        is_part = isinstance(decoder, PoseSeg)  # KDCHead hands its parts the codec that it built
         if self.decoder.groups_by_embedding and not is_part:
             raise ValueError('KDCPoseHead: without person centroids and limbs, MaskCentroids tell '
                              "whose a keypoint is. Take KDCHead, or turn the decoder's "
