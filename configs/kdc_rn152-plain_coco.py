@@ -1,4 +1,6 @@
-# The paper's literal reading: a dilated backbone of stride 8, 1x1 output layers, no neck.
+# The plainest network that the paper's words allow: a dilated backbone of stride 8, 1x1 output
+# layers, no neck. Its outputs and decoding are kdc_rn152_coco.py's; those that the paper names, and
+# no more, are kdc_rn152-paper_coco.py.
 _base_ = ['kdc_rn152_coco.py']
 
 codec = dict(heatmap_stride=8, mask_stride=8)

@@ -136,10 +136,19 @@ def assemble_poses(persons: Hypotheses, oks_sigmas: Sequence[float], error_px: f
         oks_sigmas (sequence[float]): K values σ of the metric.
         error_px (float): Expected error of a keypoint, see :func:`expected_oks`.
     """
+    persons = with_unknown_in_the_middle(persons)
     strength = expected_oks(persons, oks_sigmas, error_px)
     order = np.argsort(-strength, kind='stable')
     poses = Poses(persons.position, persons.score, persons.member >= 0, strength)
     return Poses(*(part[order] for part in poses))
+
+
+def with_unknown_in_the_middle(persons: Hypotheses) -> Hypotheses:
+    """The m persons with what nothing leads to in the mean of their other keypoints."""
+    known = persons.confidence[..., None] >= 0
+    middle = (persons.position * known).sum(1, keepdims=True) / known.sum(1, keepdims=True)
+    return persons._replace(
+        position=np.where(known, persons.position, middle.astype(np.float32)))
 
 
 def expected_oks(persons: Hypotheses, oks_sigmas: Sequence[float], error_px: float) -> np.ndarray:

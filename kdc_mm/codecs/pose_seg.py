@@ -7,7 +7,9 @@
 - cluster: instance-wise smoothing (eq. 8) and masks around the persons' dynamic centroids (eqs. 6,
   7); hidden persons get centroids of their own, persons without keypoints are found.
 
-What the paper does not have is listed in :mod:`~kdc_mm.codecs.refine`.
+What the paper does not have is listed in :mod:`~kdc_mm.codecs.refine`; without limb displacements
+and person centroids, which it does not have either, :mod:`~kdc_mm.codecs.embedding_group` takes the
+place of group.
 """
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -19,8 +21,16 @@ from torch import Tensor
 
 from .agreement import grouping_tolerance
 from .cluster import MaskMaps, cluster_masks, dynamic_centroids
+from .embedding_group import find_persons_by_embedding
 from .gaussians import smooth_channels
-from .group import GroupSettings, PoseFields, assemble_poses, fields_of_images, find_persons
+from .group import (
+    GroupSettings,
+    Hypotheses,
+    PoseFields,
+    assemble_poses,
+    fields_of_images,
+    find_persons,
+)
 from .merge import (
     Keypoints,
     fitting_merge_radius,
@@ -33,7 +43,8 @@ from .offset_refinement import refine_offsets
 from .owner_maps import IGNORED, MAX_PERSONS, keypoint_owner_maps
 from .people import ImageFrame, People, Poses
 from .refine import Refinement, add_unposed_persons, mask_trust
-from .skeleton import build_skeleton
+from .skeleton import build_graph, build_skeleton
+from .targets import cell_positions
 from .vote import PoseMaps, Votes, VoteSettings, collect_votes, split_by_image
 
 #: Expected error of a keypoint as a share of the disk radius, for the score of a pose.
@@ -71,6 +82,12 @@ class PoseSeg(BaseKeypointCodec):
         limbs (sequence, optional): Limbs by name or index instead of the data set's
             ``skeleton_links``.
         use_key_centroid (bool): Whether maps have KeyCentroids (table 7). Defaults to ``True``.
+        use_person_centroid (bool): Whether maps have person centroids, which the paper does not
+            have. Defaults to ``True``.
+        use_limbs (bool): Whether maps have limb displacements, of which the paper has a word and no
+            equation. Without them what is not detected is not found, and poses join by person
+            centroids alone; without both, by MaskCentroids, so that decoding needs the maps of a
+            segmentation head: see :mod:`~kdc_mm.codecs.embedding_group`. Defaults to ``True``.
         sigma_high_variance (float): σ of the point-wise Gaussian for wrists, ankles, elbows and
             knees, in map cells (paper: [0.1, 0.5)). Defaults to 0.3.
         sigma_low_variance (float): The same for all other keypoints (paper: [0.5, 1)). Defaults to
@@ -103,7 +120,8 @@ class PoseSeg(BaseKeypointCodec):
             has a limit of its own. Defaults to 256.
 
     Raises:
-        ValueError: if a value is out of range or the skeleton is not connected.
+        ValueError: if a value is out of range, the skeleton is not connected or nothing would tell
+            whose a keypoint is.
     """
 
     #: What ``PackPoseInputs`` keeps of encoding by MMPose's ``GenerateTarget``, so that the heads,
@@ -118,6 +136,8 @@ class PoseSeg(BaseKeypointCodec):
                  radius: float = 32.,
                  limbs: Optional[Sequence] = None,
                  use_key_centroid: bool = True,
+                 use_person_centroid: bool = True,
+                 use_limbs: bool = True,
                  sigma_high_variance: float = 0.3,
                  sigma_low_variance: float = 0.6,
                  sigma_instance: float = 0.1,
@@ -150,6 +170,11 @@ class PoseSeg(BaseKeypointCodec):
         self.mask_stride = mask_stride
         self.radius = radius
         self.use_key_centroid = use_key_centroid
+        self.use_person_centroid = use_person_centroid
+        self.use_limbs = use_limbs
+        num_keypoints = self.skeleton.num_keypoints
+        self.limb_graph = self.skeleton.graph if use_limbs else build_graph(
+            np.zeros((0, 2), np.int64), num_keypoints)
         self.keypoint_sigmas = np.where(self.skeleton.high_variance, sigma_high_variance,
                                         sigma_low_variance).tolist()
         self.sigma_instance = sigma_instance
@@ -168,10 +193,22 @@ class PoseSeg(BaseKeypointCodec):
     def _group_settings(self, tolerance: dict, keypoint_threshold: float, person_threshold: float,
                         max_persons: int) -> GroupSettings:
         margin = self.refinement.replace_margin
+        join = self.use_person_centroid and bool(self.refinement.join_by_centroid)
+        if self.use_person_centroid and not (join or self.use_limbs):
+            raise ValueError('PoseSeg: without limbs and refine.join_by_centroid each keypoint '
+                             'would be a person of its own; turn one of them on, or '
+                             'use_person_centroid off too.')
+        if not self.use_person_centroid:
+            tolerance = dict(tolerance, centroid_px=np.inf)
         return GroupSettings(
-            grouping_tolerance(**tolerance), self.refinement.join_by_centroid,
+            grouping_tolerance(**tolerance), join,
             float('inf') if margin is None else float(margin), float(keypoint_threshold),
             float(person_threshold), max_persons)
+
+    @property
+    def groups_by_embedding(self) -> bool:
+        """Whether MaskCentroids tell whose a keypoint is, see the class."""
+        return not (self.use_person_centroid or self.use_limbs)
 
     @property
     def heatmap_size(self) -> Tuple[int, int]:
@@ -240,7 +277,8 @@ class PoseSeg(BaseKeypointCodec):
     @torch.no_grad()
     def batch_decode(self,
                      maps: Dict[str, Tensor],
-                     frames: Sequence[Optional[ImageFrame]]) -> List[People]:
+                     frames: Sequence[Optional[ImageFrame]],
+                     poses: Optional[Sequence[Poses]] = None) -> List[People]:
         """Decode maps of any device into people.
 
         Args:
@@ -248,41 +286,70 @@ class PoseSeg(BaseKeypointCodec):
 
                 - heatmaps (B, K, h, w): logits
                 - key_centroids (B, 2K, h, w), absent if ``use_key_centroid`` is off
-                - person_centroids (B, 2K, h, w)
-                - limbs (B, 4E, h, w)
+                - person_centroids (B, 2K, h, w), absent if ``use_person_centroid`` is off
+                - limbs (B, 4E, h, w), absent if ``use_limbs`` is off
                 - semantic (B, 1, h', w') logits, mask_centroids (B, 2, h', w') offsets v to the
                   MaskCentroids, log_bandwidth (B, 1, h', w') ln σ, at the mask stride; absent
                   without a segmentation head
 
             frames (sequence[ImageFrame]): Where each original image lies in the input; None for
                 an image whose masks are not wanted.
+            poses (sequence[Poses], optional): B times the persons whose masks are wanted, instead
+                of those that the maps show.
 
         Returns:
             list[People]: B results; keypoints in input pixels, masks in original images.
+
+        Raises:
+            ValueError: if MaskCentroids have to tell whose a keypoint is and the maps have none.
         """
-        pose_maps = self.pose_maps(maps)
-        votes = split_by_image(self.vote(pose_maps), len(frames))
         mask_maps = self.mask_maps(maps) if 'semantic' in maps else [None] * len(frames)
-        people = []
-        for votes_of_image, fields, maps_of_image, frame in zip(
-                votes, fields_of_images(pose_maps), mask_maps, frames):
-            merge_radius = self.fitting_merge_radius(votes_of_image)
-            poses = self.group(self.merge(votes_of_image, merge_radius), fields, merge_radius)
-            if maps_of_image is None or frame is None:
-                people.append(People(poses, poses.strength))
-            else:
-                people.append(self.cluster(poses, maps_of_image, frame))
-        return people
+        is_decoding = poses is None
+        if is_decoding:
+            poses = self.decode_poses(maps, mask_maps)
+        return [
+            People(poses_of_image, poses_of_image.strength)
+            if maps_of_image is None or frame is None else
+            self.cluster(poses_of_image, maps_of_image, frame, find_unposed=is_decoding)
+            for poses_of_image, maps_of_image, frame in zip(poses, mask_maps, frames)
+        ]
+
+    def decode_poses(self, maps: Dict[str, Tensor],
+                     mask_maps: Sequence[Optional[MaskMaps]]) -> List[Poses]:
+        """The poses of each image, see :meth:`batch_decode`."""
+        if self.groups_by_embedding and None in mask_maps:
+            raise ValueError('PoseSeg: without person centroids and limbs, MaskCentroids tell '
+                             'whose a keypoint is, and the maps have none: '
+                             f'{", ".join(maps)}. Decode those of a KDCHead.')
+        pose_maps = self.pose_maps(maps)
+        poses = []
+        for votes, fields, maps_of_image in zip(
+                split_by_image(self.vote(pose_maps), len(mask_maps)), fields_of_images(pose_maps),
+                mask_maps):
+            merge_radius = self.fitting_merge_radius(votes)
+            keypoints = self.merge(votes, merge_radius)
+            poses.append(self.group_by_embedding(keypoints, maps_of_image)
+                         if self.groups_by_embedding else
+                         self.group(keypoints, fields, merge_radius))
+        return poses
 
     def pose_maps(self, maps: Dict[str, Tensor]) -> PoseMaps:
         """Point-wise Gaussian optimisation (eq. 2)."""
         heatmaps = smooth_channels(maps['heatmaps'].float().sigmoid(), self.keypoint_sigmas)
-        return PoseMaps(heatmaps, maps['key_centroids'] if self.use_key_centroid else None,
-                        maps['person_centroids'], maps['limbs'], self.heatmap_stride)
+        return PoseMaps(
+            heatmaps, maps['key_centroids'] if self.use_key_centroid else None,
+            maps['person_centroids'] if self.use_person_centroid else self._one_centroid(heatmaps),
+            maps['limbs'] if self.use_limbs else heatmaps[:, :0], self.heatmap_stride)
+
+    def _one_centroid(self, heatmaps: Tensor) -> Tensor:
+        """Person centroids that tell nobody apart: all cells lead to pixel (0, 0)."""
+        batch, num_keypoints, *size = heatmaps.shape
+        to_corner = -cell_positions(*size, self.heatmap_stride, heatmaps.device)
+        return to_corner.repeat(num_keypoints, 1, 1).expand(batch, -1, -1, -1)
 
     def vote(self, maps: PoseMaps) -> Votes:
         """The votes of every confident cell."""
-        return collect_votes(maps, self.skeleton.graph.outgoing, self.vote_settings)
+        return collect_votes(maps, self.limb_graph.outgoing, self.vote_settings)
 
     def fitting_merge_radius(self, votes: Votes) -> float:
         """The merge radius of one image, pixels."""
@@ -299,8 +366,15 @@ class PoseSeg(BaseKeypointCodec):
 
     def group(self, keypoints: Keypoints, fields: PoseFields, merge_radius: float) -> Poses:
         """Keypoints of one image to poses, strongest first."""
-        persons = find_persons(keypoints, fields, self.skeleton.graph,
-                               _SAME_KEYPOINT_SHARE * merge_radius, self.group_settings)
+        return self._poses(find_persons(keypoints, fields, self.limb_graph,
+                                        _SAME_KEYPOINT_SHARE * merge_radius, self.group_settings))
+
+    def group_by_embedding(self, keypoints: Keypoints, maps: MaskMaps) -> Poses:
+        """Keypoints of one image to poses by their MaskCentroids, strongest first."""
+        return self._poses(find_persons_by_embedding(
+            keypoints, maps, self.skeleton.graph, self.mask_threshold, self.group_settings))
+
+    def _poses(self, persons: Hypotheses) -> Poses:
         return assemble_poses(persons, self.skeleton.oks_sigmas, _ERROR_SHARE * self.radius)
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
@@ -314,13 +388,14 @@ class PoseSeg(BaseKeypointCodec):
             for image in packed.cpu().numpy()
         ]
 
-    def cluster(self, poses: Poses, maps: MaskMaps, frame: ImageFrame) -> People:
+    def cluster(self, poses: Poses, maps: MaskMaps, frame: ImageFrame,
+                find_unposed: bool = True) -> People:
         """Masks of one image around the persons' dynamic centroids (eqs. 6 and 7), and the persons
         that only a mask shows."""
         refine, threshold = self.refinement, self.mask_threshold
         centroids = dynamic_centroids(poses, maps, mask_trust(poses), threshold,
                                       refine.second_choice)
-        if refine.unposed_area is not None:
+        if find_unposed and refine.unposed_area is not None:
             poses, centroids = add_unposed_persons(poses, centroids, maps, threshold,
                                                    refine.unposed_area)
         trust = mask_trust(poses)

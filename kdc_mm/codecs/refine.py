@@ -10,6 +10,9 @@ the merge radius fits the votes         merge.fitting_merge_radius          code
 votes for other persons stay apart      agreement.merging_tolerance         always
 few votes make a low score              merge.merge_votes                   always
 neighbours agree on their person too    agreement.grouping_tolerance        codec's ``tolerance``
+limb displacements                      group.find_persons                  codec's ``use_limbs``
+person centroids                        all of the above, find_persons      codec's
+                                                                            ``use_person_centroid``
 poses join by their person centroids    group.find_persons                  ``join_by_centroid``
 surer places replace detected keypoints group.find_persons                  ``replace_margin``
 missing keypoints are placed            group.find_persons                  always

@@ -120,7 +120,7 @@ def _gather_on_device(maps: PoseMaps, outgoing: np.ndarray, settings: VoteSettin
     start = torch.stack([u, v], 1) * maps.stride
     person_centroid = start + maps.person_centroids.unflatten(1, (-1, 2))[b, k, :, v, u]
     edge = torch.as_tensor(outgoing, device=k.device)[k].clamp(min=0)
-    ends = start[:, None] + maps.limbs.unflatten(1, (-1, 2))[
+    ends = start[:, None] + maps.limbs.unflatten(1, (maps.limbs.shape[1] // 2, 2))[
         b[:, None], edge, :, v[:, None], u[:, None]]
     index = torch.stack([b, k, v, u], 1).cpu().numpy()
     values = torch.cat([heat[:, None], weight[:, None], start + key_centroid, person_centroid,

@@ -51,6 +51,8 @@ def test_a_single_figure_is_the_ap(write):
     (lambda board: board['datasets'][0].update(tasks=['pose']), "tasks: 'pose' is not known"),
     (lambda board: board['datasets'][0].update(dataset=dict(data_root='a')), 'needs an ann_file'),
     (lambda board: board['datasets'][0].update(iou_type='crowd'), "iou_type: 'crowd' is not"),
+    (lambda board: board['entries'][0].update(keypoints='given'), "keypoints: 'given' is not"),
+    (lambda board: board['entries'][0].update(keypoints='annotated'), 'masks alone'),
     (lambda board: board.update(speed=dict(rounds=0)), 'must be at least 1'),
     (lambda board: board.update(speed=dict(gpu=1)), "speed: 'gpu' is not known"),
 ])
@@ -93,8 +95,14 @@ def test_the_papers_tables_hold_its_figures():
     assert entries['OpenPose'].published['CrowdPose test']['keypoints'] == dict(
         APE=62.7, APM=48.7, APH=32.3)
     assert entries['Pose2Seg'].published['OCHuman test']['segm'] == dict(AP=55.2)
+    assert [entry.name for entry in board.entries if entry.keypoints == 'annotated'] == ['Pose2Seg']
+    assert entries['Pose2Seg'].title == 'Pose2Seg (annotated keypoints)'
+    assert entries['Pose2Seg, its own keypoints'].published['OCHuman val']['segm'] == dict(AP=22.2)
+    assert entries['BBoxMaskPose'].published['OCHuman, split not named'] == dict(
+        keypoints=dict(AP=49.2), segm=dict(AP=34.0))
     assert entries['DEKR HR32'].published['COCO test']['keypoints']['AP'] == 67.3
     rows = sum(len(tasks) for entry in board.entries for source in (entry.published, entry.claimed)
                for tasks in source.values())
-    # tables 1, 2, 4: 31, 12 and 8 rows; 3 and 5: 9 and 3 rows of two data sets
-    assert rows == 31 + 12 + 8 + 2 * (9 + 3)
+    # tables 1, 2, 4: 31, 12 and 8 rows; 3 and 5: 9 and 3 rows of two data sets; beside the tables
+    # Pose2Seg's own keypoints, and BBoxMaskPose
+    assert rows == 31 + 12 + 8 + 2 * (9 + 3) + 2 + 2

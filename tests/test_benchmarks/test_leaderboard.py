@@ -99,6 +99,20 @@ def test_figures_are_those_of_the_configs_own_evaluators(tool, write, network, d
     assert measured['segm']['AP'] > 0  # a figure that could differ
 
 
+def test_annotated_keypoints_are_told_and_only_masks_are_compared(tool, write, network, tmp_path):
+    given = dict(name='given', keypoints='annotated', **network)
+    pose_only = dict(name='poses', keypoints='annotated', config=f'{BODY}dekr/coco/'
+                     'dekr_hrnet-w32_8xb10-140e_coco-512x512.py')
+    assert tool.main(write([given, pose_only])) == 1
+    found = results(tmp_path)
+    assert found['given']['keypoints'] == 'annotated' and found['KDC']['keypoints'] == 'own'
+    assert found['given']['measured']['val'].keys() == {'segm'}
+    assert found['given']['measured']['val']['segm']['AP'] > 0
+    assert 'no masks around annotated keypoints' in found['poses']['absent']['val']
+    table = (tmp_path / 'out/leaderboard.md').read_text()
+    assert '| given (annotated keypoints) |' in table and '| KDC |' in table
+
+
 def test_scores_become_percentages_and_those_without_persons_are_left_out():
     assert figures_of({'pose/AP': .5, 'pose/AP (M)': -1., 'pose/AP(H)': .25, 'coco/AR': 1.,
                        'coco/segm_mAP_50': .125}) == dict(

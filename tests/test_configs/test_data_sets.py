@@ -39,6 +39,7 @@ def on_samples(cfg, data_root, sample):
     ('kdc_rn101_coco.py', 'coco', 'coco'),
     ('kdc_rn152_coco.py', 'coco', 'coco'),
     ('kdc_rn152-plain_coco.py', 'coco', 'coco'),
+    ('kdc_rn152-paper_coco.py', 'coco', 'coco'),
     ('kdc_rn152_8xb16-140e_coco.py', 'coco', 'coco'),
     ('kdc_rn101_crowdpose.py', 'crowdpose', 'crowdpose'),
     ('kdc_rn152_crowdpose.py', 'crowdpose', 'crowdpose'),
@@ -65,6 +66,43 @@ def test_each_benchmarks_config_trains_two_iterations_and_validates(
         expected |= {f'{prefix}/segm_mAP', f'{prefix}/segm_mAP_50'}
         assert losses[0]['loss_semantic'] > 0
     assert metrics.keys() >= expected
+
+
+@pytest.mark.parametrize('config', ['kdc_rn101_coco-on-crowdpose.py',
+                                    'kdc_rn152_coco-on-crowdpose.py'])
+def test_a_network_of_coco_is_evaluated_on_crowdpose(data_root, tmp_path, config):
+    cfg = small_network(config, tmp_path, model__head__decoder__keypoint_threshold=1e-6)
+    assert cfg.train_dataloader.dataset.type == 'KDCCocoDataset'
+    on_samples(cfg, data_root, 'crowdpose')
+    figures = Runner.from_cfg(cfg).test()
+    assert figures.keys() >= {'crowdpose/AP', 'crowdpose/AP(E)', 'crowdpose/AP(H)'}
+
+
+def test_joints_of_coco_are_compared_with_crowdposes_where_both_are_labelled(data_root):
+    [metric], dataset, _ = parity_case(data_root, 'kdc_rn152_coco-on-crowdpose.py', 'crowdpose')
+    annotated = [dataset.get_data_info(index) for index in range(len(dataset))]
+
+    def predictions(error_px):
+        samples = []
+        for info in annotated:
+            shown = (info['keypoints_visible'][:, :12] > 0).any(1)
+            joints = info['keypoints'][shown, :12].astype(np.float32)
+            joints[:, 0] += error_px  # of left shoulders
+            coco = np.concatenate([np.zeros((len(joints), 5, 2), np.float32), joints], 1)
+            scores = np.ones(len(coco), np.float32)
+            pred = InstanceData(
+                keypoints=coco, keypoint_scores=np.ones(coco.shape[:2], np.float32),
+                bboxes=np.zeros((len(coco), 4), np.float32), bbox_scores=scores, scores=scores)
+            samples.append(PoseDataSample(
+                metainfo=dict(id=[], img_id=info['img_id'], img_path=info['img_path'],
+                              ori_shape=info['ann_img_shape']),
+                gt_instances=InstanceData(), pred_instances=pred).to_dict())
+        return samples
+
+    assert scores_of(metric, predictions(0), dataset)['AP'] == pytest.approx(1)
+    assert scores_of(metric, predictions(300), dataset)['AP'] < 0.95
+    missed = scores_of(dict(metric, type='CocoMetric'), predictions(0), dataset)
+    assert missed['AP'] < 0.8  # the benchmark's metric misses head top and neck
 
 
 def test_coco_test_dev_is_written_as_its_server_takes_it(data_root, tmp_path):

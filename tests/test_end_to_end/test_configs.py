@@ -41,10 +41,10 @@ def test_the_model_gives_every_field_at_its_stride(cfg):
         stride = codec.mask_stride if of_masks else codec.heatmap_stride
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
         assert field.shape == (1, channels[name], *size), name
-    expected = {'heatmaps', 'person_centroids', 'limbs'}
-    if codec.get('use_key_centroid', True):
-        expected.add('key_centroids')
-    assert fields.keys() >= expected
+    optional = dict(key_centroids='use_key_centroid', person_centroids='use_person_centroid',
+                    limbs='use_limbs')
+    expected = {name for name, setting in optional.items() if codec.get(setting, True)}
+    assert fields.keys() & optional.keys() == expected and 'heatmaps' in fields
 
 
 def test_pipelines_build_and_resize_to_the_size_that_the_head_decodes(cfg):

@@ -3,14 +3,15 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import Compose
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
 from pycocotools import mask as coco_mask
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.models.heads.field_head import merge_flipped
+from kdc_mm.codecs.people import ImageFrame
+from kdc_mm.models.heads.field_head import annotated_poses, merge_flipped
 from tests.test_codecs.people import Scene
 
 from .samples import NOBODY, codec_config, outlines, pack, pack_two_people, two_people
@@ -539,6 +540,94 @@ def test_a_pose_head_alone_predicts_no_masks():
     head = as_predicted(build('KDCPoseHead'), two_people())
     found = head.predict(None, samples_of(pack_two_people(codec_config())))[0]
     assert len(found.scores) == 2 and 'masks' not in found
+
+
+@pytest.mark.parametrize('left_out, name, loss', [
+    ('use_limbs', 'limbs', 'loss_limb'),
+    ('use_person_centroid', 'person_centroids', 'loss_person_centroid'),
+])
+def test_a_field_that_the_codec_does_not_use_is_neither_predicted_nor_trained(left_out, name, loss):
+    whole, head = build(), build(codec=codec_config(**{left_out: False}))
+    fields = head(features())
+    assert fields.keys() == whole(features()).keys() - {name}
+    assert head.pose_head.out.out_channels == sum(
+        channels for field, channels in whole.pose_head.field_channels.items() if field != name)
+    samples = samples_of(pack_two_people(codec_config()))
+    losses = head.loss(features(), samples)
+    assert losses.keys() == whole.loss(features(), samples).keys() - {loss}
+    sum(losses.values()).backward()
+    assert all(weight.grad is not None for weight in head.parameters())
+
+
+def test_without_limbs_and_person_centroids_the_paper_s_outputs_are_left():
+    codec = codec_config(use_limbs=False, use_person_centroid=False)
+    head = build(codec=codec)
+    assert head(features()).keys() == {
+        'heatmaps', 'key_centroids', 'semantic', 'mask_centroids', 'log_bandwidth'}
+    assert head.output_settings['use_limbs'] is head.output_settings['use_person_centroid'] is False
+    found = as_predicted(head, two_people(), outlines(two_people())).predict(
+        None, samples_of(pack_two_people(codec)))[0]
+    assert len(found.scores) == len(found.masks) == 2
+    with pytest.raises(ValueError, match='MaskCentroids tell whose a keypoint is. Take KDCHead'):
+        build('KDCPoseHead', codec)
+
+
+# Masks around annotated keypoints
+
+
+ANNOTATED = dict(keypoints='annotated')
+
+
+def test_annotated_poses_stand_in_for_those_that_a_network_misses():
+    scene, owner = two_people(), outlines(two_people())
+    scene.labelled[1, 3:] = False
+    head = as_predicted(build(), scene, owner)
+    head.forward(None)['heatmaps'][:] = -20
+    samples = samples_of(pack(codec_config(), scene, owner))
+    found = head.predict(None, samples, ANNOTATED)[0]
+    np.testing.assert_allclose(found.keypoints, scene.keypoints, rtol=1e-6)
+    np.testing.assert_array_equal(found.keypoint_scores, scene.labelled)
+    assert found.scores.tolist() == found.bbox_scores.tolist() == [1, 1]
+    for j, rle in enumerate(found.masks):
+        mask, truth = coco_mask.decode(rle).astype(bool), owner == j + 1
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+    assert not (head.predict(None, samples)[0].keypoint_scores > 0).any()
+
+
+def test_annotated_keypoints_are_moved_from_the_image_into_the_input():
+    frame = ImageFrame((200, 100), (0.5, 0.5), (3., 4.))
+    people = InstanceData(keypoints=np.full((2, 17, 2), 10.), keypoints_visible=np.ones((2, 17)))
+    people.keypoints_visible[0] = 0
+    poses = annotated_poses(people, frame, 17)
+    assert poses.keypoints.shape == (1, 17, 2) and poses.keypoints[0, 0].tolist() == [8, 9]
+    assert poses.strength.tolist() == [1] and poses.keypoints.dtype == np.float32
+
+
+@pytest.mark.parametrize('scene', [
+    None, NOBODY, Scene(np.ones((1, 17, 2)), np.zeros((1, 17), bool))])
+def test_who_has_no_annotated_keypoints_has_no_mask_around_them(scene):
+    head = as_predicted(build(), two_people(), outlines(two_people()))
+    samples = samples_of(pack(codec_config(), scene or NOBODY))
+    if scene is None:  # as samples of images without annotations are
+        samples[0].gt_instances = InstanceData()
+    found = head.predict(None, samples, ANNOTATED)[0]
+    assert found.keypoints.shape == (0, 17, 2) and len(found.masks) == len(found.scores) == 0
+
+
+def test_a_pose_head_has_no_masks_around_annotated_keypoints():
+    head = as_predicted(build('KDCPoseHead'), two_people())
+    with pytest.raises(ValueError, match="keypoints='annotated'.*Take KDCHead"):
+        head.predict(None, samples_of(pack_two_people(codec_config())), ANNOTATED)
+
+
+@pytest.mark.parametrize('kind', ['KDCHead', 'KDCPoseHead', 'KDCSegHead'])
+@pytest.mark.parametrize('test_cfg, words', [
+    (dict(flip_tset=True), "'flip_tset', which nobody reads; it may have flip_test, keypoints"),
+    (dict(keypoints='given'), "keypoints must be one of .'decoded', 'annotated'., got 'given'"),
+])
+def test_settings_of_testing_that_nobody_reads_are_refused(kind, test_cfg, words):
+    with pytest.raises(ValueError, match=words):
+        build(kind).predict(features(), samples_of(pack_two_people(codec_config())), test_cfg)
 
 
 @pytest.mark.parametrize('kind', ['KDCHead', 'KDCPoseHead'])

@@ -99,7 +99,8 @@ def test_finished_entries_are_not_run_again_and_failed_ones_are(tool, calls, tmp
     arguments = ['mask-centroid', '--out', str(tmp_path)]
     calls.fails = ('mask-centroid-dynamic', )
     assert tool.main(arguments) == 1
-    assert list(json.loads((tmp_path / 'results.json').read_text())) == ['mask-centroid-static']
+    assert list(json.loads((tmp_path / 'results.json').read_text())) == [
+        'mask-centroid-static', 'mask-centroid-keypoint']
     calls.clear()
     calls.fails = ()
     assert tool.main(arguments) == 0
@@ -180,7 +181,16 @@ def changed_head(name):
 def test_what_an_entry_trains_has_its_settings():
     assert not changed_head('key-centroid-off').decoder.use_key_centroid
     assert changed_head('mask-centroid-static').seg_head.centroid == 'static'
+    assert changed_head('mask-centroid-keypoint').seg_head.centroid == 'keypoint'
+    assert not changed_head('outputs-no-limbs').decoder.use_limbs
+    assert not changed_head('outputs-no-person-centroids').decoder.use_person_centroid
     assert [changed_head(f'radius-{r}').decoder.radius for r in (8, 16, 32)] == [8, 16, 32]
+
+
+def test_the_papers_outputs_are_those_of_its_config():
+    cfg = Config.fromfile(ABLATIONS['outputs-paper'].config)
+    cfg.merge_from_dict(ABLATIONS['outputs-paper'].options)
+    assert cfg.model == Config.fromfile(ROOT / 'configs/kdc_rn152-paper_coco.py').model
 
 
 @pytest.mark.parametrize('name', [name for name, one in ABLATIONS.items() if one.decoding_only])

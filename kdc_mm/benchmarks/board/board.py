@@ -16,6 +16,8 @@ METRICS = dict(
 TASKS = tuple(METRICS)
 #: Kinds of keypoint evaluation, as MMPose's CocoMetric calls them.
 IOU_TYPES = ('keypoints', 'keypoints_crowd')
+#: Which keypoints an entry's masks lie around.
+KEYPOINTS = ('own', 'annotated')
 
 #: Data set → task → figure → percentage.
 Figures = Dict[str, Dict[str, Dict[str, float]]]
@@ -64,6 +66,8 @@ class BoardEntry:
         checkpoint (str | None): File, URL, or a work dir for its last checkpoint; with a config, it
             is evaluated.
         datasets (tuple[str] | None): Names of the data sets to evaluate on; all by default.
+        keypoints (str): 'own'; or 'annotated', the ground truth's, around which masks alone are
+            evaluated, and which tables tell of the entry.
         published (dict): What its authors or its model zoo say: data set → task → figures.
         claimed (dict): What the paper of KDC says of KDC itself, not reproduced.
     """
@@ -73,8 +77,14 @@ class BoardEntry:
     config: Optional[str] = None
     checkpoint: Optional[str] = None
     datasets: Optional[Tuple[str, ...]] = None
+    keypoints: str = 'own'
     published: Figures = field(default_factory=dict)
     claimed: Figures = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name, and whether its keypoints are given."""
+        return self.name if self.keypoints == 'own' else f'{self.name} (annotated keypoints)'
 
 
 @dataclass(frozen=True)
@@ -165,11 +175,21 @@ def _entry(content: Dict, datasets: Sequence[BoardDataset]) -> BoardEntry:
     settings = dict(content)
     for source in ('published', 'claimed'):
         settings[source] = _figures(content.get(source) or {}, datasets, f'{place}: {source}')
+    _check_keypoints(settings, place)
     if settings.get('checkpoint') and not settings.get('config'):
         raise BoardError(f'{place} has a checkpoint and no config to load it with.')
     if settings.get('datasets') is not None:
         settings['datasets'] = tuple(settings['datasets'])
     return BoardEntry(**settings)
+
+
+def _check_keypoints(settings: Dict, place: str) -> None:
+    _expect_known((settings.get('keypoints', 'own'), ), KEYPOINTS, f'{place}: keypoints')
+    if settings.get('keypoints') == 'annotated' and any(
+            'keypoints' in by_task for source in ('published', 'claimed')
+            for by_task in settings[source].values()):
+        raise BoardError(f'{place} has figures of keypoints, and keypoints: annotated, which '
+                         'leaves its masks alone to be compared.')
 
 
 def _figures(content: Dict, datasets: Sequence[BoardDataset], place: str) -> Figures:

@@ -77,6 +77,11 @@ class Candidate:
                               ) from error
         evaluated = [one['type'] for one in evaluators_of(self.cfg)]
         self.tasks = ('keypoints', 'segm') if 'PersonSegMetric' in evaluated else ('keypoints', )
+        if self.entry.keypoints == 'annotated':
+            if 'segm' not in self.tasks or self.cfg.model.head.type != 'KDCHead':
+                raise ConfigError(f'{self.entry.config} gives no masks around annotated keypoints, '
+                                  'which a KDCHead with PersonSegMetric does: set keypoints: own.')
+            self.tasks = ('segm', )
 
     def why_not(self, dataset: BoardDataset) -> str:
         """Why it is not evaluated on a data set; empty if it is."""
@@ -261,6 +266,8 @@ def evaluation_config(candidate: Candidate, dataset: BoardDataset, work_dir: Pat
     if 'dataset' in tested or 'datasets' in tested:
         raise ConfigError(f'{candidate.entry.config} tests on several data sets; boards need one.')
     tested.update(dataset.dataset)
+    if candidate.entry.keypoints == 'annotated':
+        cfg.merge_from_dict({'model.test_cfg.keypoints': 'annotated'})
     tasks = [task for task in dataset.tasks if task in candidate.tasks]
     has_area = all('area' in ann for ann in _annotations(dataset.ann_file)['annotations'])
     metrics = []
@@ -296,10 +303,10 @@ def evaluation_config(candidate: Candidate, dataset: BoardDataset, work_dir: Pat
 
 
 def fingerprint(candidate: Candidate, dataset: BoardDataset) -> str:
-    """Changes with whatever can change the figures: config, checkpoint, data set."""
+    """Changes with whatever can change the figures: config, checkpoint, keypoints, data set."""
     return _digest([
-        candidate.cfg.to_dict(), _state_of(candidate.checkpoint), dataset.dataset, dataset.iou_type,
-        dataset.tasks, _state_of(dataset.ann_file)
+        candidate.cfg.to_dict(), candidate.entry.keypoints, _state_of(candidate.checkpoint),
+        dataset.dataset, dataset.iou_type, dataset.tasks, _state_of(dataset.ann_file)
     ])
 
 

@@ -109,7 +109,7 @@ def _overview(board: Board, rows: Sequence[Row]) -> Table:
             if 'measured' in present:
                 below += _absent(rows, dataset.name, title,
                                  [_is_there(cell) for cell in found['measured']])
-    body = [[row.entry.name, *cells] for row, *cells in zip(rows, *columns)]
+    body = [[row.entry.title, *cells] for row, *cells in zip(rows, *columns)]
     return Table(headings, groups, body, below)
 
 
@@ -128,7 +128,7 @@ def _details(rows: Sequence[Row], dataset: str, task: str) -> Optional[Table]:
             columns.append([_figure(row, source, dataset, task, metric) for row in rows])
     if len(columns) < 2:
         return None
-    body = [[row.entry.name, row.entry.framework or None, row.entry.group or None, *cells]
+    body = [[row.entry.title, row.entry.framework or None, row.entry.group or None, *cells]
             for row, *cells in zip(rows, *columns) if any(map(_is_there, cells))]
     return Table(headings, groups, body, [])
 
@@ -147,7 +147,7 @@ def _absent(rows: Sequence[Row], key: str, title: str, there: Sequence[bool]) ->
     reasons: Dict[str, List[str]] = {}
     for row, is_there in zip(rows, there):
         if not is_there and key in row.absent:
-            reasons.setdefault(row.absent[key], []).append(row.entry.name)
+            reasons.setdefault(row.absent[key], []).append(row.entry.title)
     return [f'{title}: not measured for {", ".join(names)}: {reason}.'
             for reason, names in reasons.items()]
 
@@ -159,7 +159,7 @@ def accuracy_points(board: Board, rows: Sequence[Row]) -> List[Tuple[str, List[T
     for dataset in board.datasets:
         for task in dataset.tasks:
             points = [
-                (row.entry.name, row.speed['fps'], cell[0], source) for row in rows if row.speed
+                (row.entry.title, row.speed['fps'], cell[0], source) for row in rows if row.speed
                 for source in SOURCES
                 if _is_there(cell := _figure(row, source, dataset.name, task, 'AP'))
             ]
@@ -176,7 +176,8 @@ def as_json(board: Board, rows: Sequence[Row], persons: Optional[Dict], settings
         entries=[
             dict(
                 name=row.entry.name, framework=row.entry.framework, group=row.entry.group,
-                config=row.entry.config, checkpoint=row.entry.checkpoint, speed=row.speed,
+                config=row.entry.config, checkpoint=row.entry.checkpoint,
+                keypoints=row.entry.keypoints, speed=row.speed,
                 **{source: row.figures(source) for source in SOURCES}, absent=row.absent)
             for row in rows
         ],

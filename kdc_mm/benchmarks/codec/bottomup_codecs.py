@@ -98,6 +98,8 @@ class PoseSegCodec:
         cells = torch.stack([x, y]).float()
 
         def lead_to(name: str, index: int, target: Tensor, where: Tensor) -> None:
+            if name not in maps:
+                return
             field = maps[name][0, 2 * index:2 * index + 2]
             field[:, where] = (target[:, None, None] - cells)[:, where]
 
@@ -110,8 +112,7 @@ class PoseSegCodec:
             where = (distance <= self.codec.radius) & (heat[k] < peak.heat)
             moved = 0 if peak.claims else place - table[peak.person, k, :2]
             heat[k][where] = peak.heat
-            if 'key_centroids' in maps:
-                lead_to('key_centroids', k, place, where)
+            lead_to('key_centroids', k, place, where)
             lead_to('person_centroids', k, centroids[peak.person] + moved, where)
             for edge, (start, end) in enumerate(skeleton.edges):
                 if start == k and table[peak.person, end, 2] > 0:
@@ -119,7 +120,7 @@ class PoseSegCodec:
 
     def decode(self, maps: Maps, frame: Optional[ImageFrame] = None) -> Decoded:
         """Decode keypoints, and masks if the maps have them and ``frame`` is given."""
-        if frame is None:
+        if frame is None and not self.codec.groups_by_embedding:
             maps = pose_maps(maps)
         people = self.codec.batch_decode(maps, [frame])[0]
         decoded = Decoded(people.poses.keypoints, people.poses.scores, people.scores)

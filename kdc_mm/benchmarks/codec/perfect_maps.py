@@ -55,12 +55,13 @@ def perfect_maps(codec: PoseSeg,
     fields = build_pose_fields(
         torch.as_tensor(around), torch.as_tensor(table), codec.heatmap_stride,
         torch.as_tensor(codec.skeleton.edges))
-    maps = dict(
-        heatmaps=(in_disk.float() * 2 - 1) * _CERTAIN,
-        person_centroids=fields['person_centroid'].flatten(0, 1),
-        limbs=fields['limb'].flatten(0, 1))
-    if codec.use_key_centroid:
-        maps['key_centroids'] = fields['key_centroid'].flatten(0, 1)
+    maps = dict(heatmaps=(in_disk.float() * 2 - 1) * _CERTAIN)
+    for name, target, is_used in (
+            ('person_centroids', 'person_centroid', codec.use_person_centroid),
+            ('limbs', 'limb', codec.use_limbs),
+            ('key_centroids', 'key_centroid', codec.use_key_centroid)):
+        if is_used:
+            maps[name] = fields[target].flatten(0, 1)
     if not (mask_owner == IGNORED).all():
         if image_owner is None:
             image_owner, frame = mask_owner[0], ImageFrame(codec.input_size, (1., 1.), (0., 0.))

@@ -11,11 +11,20 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
 from torch import Tensor, nn
 
-from ...codecs.people import ImageFrame, People
+from ...codecs.people import ImageFrame, People, Poses
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
 
 Fields = Dict[str, Tensor]
+
+#: Where the keypoints are from that persons are made of.
+KEYPOINT_SOURCES = ('decoded', 'annotated')
+#: What ``model.test_cfg`` can have: what KDC's heads and MMPose's estimators read, and what
+#: MMPose's bottom-up configs have beside it, whose heads may be replaced by ours.
+TEST_SETTINGS = (
+    'flip_test', 'keypoints', 'output_heatmaps', 'multiscale_test', 'flip_mode', 'shift_heatmap',
+    'shift_coords', 'align_corners', 'restore_heatmap_size', 'blur_kernel_size', 'max_instances',
+    'max_num_people', 'nms_dist_thr', 'nms_joints_thr', 'nms_thr', 'score_thr', 'input_size')
 
 
 class FieldHead(BaseHead):
@@ -75,6 +84,8 @@ class FieldHead(BaseHead):
             radius=float(codec.radius),
             heatmap_stride=codec.heatmap_stride,
             use_key_centroid=codec.use_key_centroid,
+            use_person_centroid=codec.use_person_centroid,
+            use_limbs=codec.use_limbs,
             limbs=[[names[a], names[b]] for a, b in codec.skeleton.edges[:half].tolist()])
 
     @property
@@ -112,12 +123,19 @@ class FieldHead(BaseHead):
             feats (Features): Feature maps, or with ``flip_test`` a list of two: of the images and
                 of the mirrored images.
             batch_data_samples (list[PoseDataSample]): Samples with the metainfo of the test resize.
-            test_cfg (dict): ``flip_test``, ``output_heatmaps``.
+            test_cfg (dict): ``flip_test``, ``output_heatmaps``, and ``keypoints``: ``'decoded'``
+                (default), or ``'annotated'`` for the masks around the poses that are annotated
+                (see :func:`annotated_poses`), which tells errors of masks from those of poses.
 
         Returns:
             list[InstanceData], or with ``output_heatmaps`` a tuple of it and list[PixelData]:
             instances as :func:`pack_instances` lays them out.
+
+        Raises:
+            ValueError: for settings that ``test_cfg`` cannot have, samples that do not fit the
+                codec, or a checkpoint of other settings.
         """
+        check_test_cfg(test_cfg, type(self).__name__)
         self._check_samples(batch_data_samples)
         self._check_output_settings()
         if test_cfg.get('flip_test', False):
@@ -127,7 +145,12 @@ class FieldHead(BaseHead):
             fields = self.forward(feats)
         fields = {name: field.float() for name, field in fields.items()}
         frames = [ImageFrame.from_metainfo(sample.metainfo) for sample in batch_data_samples]
-        people = self.decoder.batch_decode(fields, frames)
+        poses = None
+        if test_cfg.get('keypoints') == 'annotated':
+            self._check_annotated(fields, batch_data_samples)
+            poses = [annotated_poses(sample.gt_instances, frame, self.num_keypoints)
+                     for sample, frame in zip(batch_data_samples, frames)]
+        people = self.decoder.batch_decode(fields, frames, poses)
         instances = [pack_instances(found) for found in people]
         if test_cfg.get('output_heatmaps', False):
             return instances, self._pack_fields(fields)
@@ -141,6 +164,16 @@ class FieldHead(BaseHead):
         flip_indices = sample.metainfo.get('flip_indices')
         if flip_indices is not None and len(flip_indices) != self.num_keypoints:
             raise ValueError(self._wrong_keypoints(len(flip_indices)))
+
+    def _check_annotated(self, fields: Fields, batch_data_samples) -> None:
+        if 'semantic' not in fields:
+            raise ValueError(f"{type(self).__name__}: test_cfg has keypoints='annotated', whose "
+                             'masks alone are predicted, and this head predicts none. Take '
+                             'KDCHead.')
+        for sample in batch_data_samples:
+            found = sample.gt_instances.get('keypoints')
+            if found is not None and found.shape[1] != self.num_keypoints:
+                raise ValueError(self._wrong_keypoints(found.shape[1]))
 
     def _check_output_settings(self) -> None:
         if self.trained_with is None:
@@ -262,6 +295,47 @@ def _mirror(maps: Tensor, input_width: int, stride: int) -> Tensor:
         before = torch.cat([maps[..., :1], maps[..., :-1]], -1)
         maps = maps * (1 - rest) + before * rest
     return maps
+
+
+def check_test_cfg(test_cfg: ConfigType, head: str) -> None:
+    """
+    Args:
+        test_cfg (dict): The estimator's.
+        head (str): Whose it is, for the message.
+
+    Raises:
+        ValueError: for a setting that nobody reads, or an unknown kind of ``keypoints``.
+    """
+    unknown = [name for name in test_cfg if name not in TEST_SETTINGS]
+    if unknown:
+        raise ValueError(f'{head}: model.test_cfg has {", ".join(map(repr, unknown))}, which '
+                         f'nobody reads; it may have {", ".join(TEST_SETTINGS)}.')
+    kind = test_cfg.get('keypoints', KEYPOINT_SOURCES[0])
+    if kind not in KEYPOINT_SOURCES:
+        raise ValueError(f'{head}: model.test_cfg.keypoints must be one of {KEYPOINT_SOURCES}, '
+                         f'got {kind!r}.')
+
+
+def annotated_poses(annotated: InstanceData, frame: ImageFrame, num_keypoints: int) -> Poses:
+    """The N persons of an image who have labelled keypoints, as if they were decoded for certain.
+
+    Args:
+        annotated (InstanceData): ``gt_instances`` of a test sample: ``keypoints`` (N, K, 2) in
+            pixels of the original image, ``keypoints_visible`` (N, K); neither without people.
+        frame (ImageFrame): Where that image lies in the input.
+        num_keypoints (int): K.
+
+    Returns:
+        Poses: scores are 1, and 0 where a keypoint is not labelled.
+    """
+    if 'keypoints' not in annotated:
+        return People.none(num_keypoints).poses
+    labelled = np.asarray(annotated.keypoints_visible) > 0
+    is_posed = labelled.any(1)
+    labelled = labelled[is_posed]
+    position = np.asarray(annotated.keypoints)[is_posed] * frame.scale + frame.offset
+    return Poses(position.astype(np.float32), labelled.astype(np.float32), labelled,
+                 np.ones(len(labelled), np.float32))
 
 
 def pack_instances(people: People) -> InstanceData:

@@ -22,7 +22,7 @@ class KDCPoseHead(FieldHead):
     """PoseNet: keypoint heatmaps, KeyCentroids, limb and person-centroid displacements.
 
     A complete bottom-up head: with MMPose's ``BottomupPoseEstimator`` and any backbone it needs
-    nothing else.
+    nothing else. Fields that the codec does not use are neither predicted nor trained.
 
     Args:
         in_channels (int): Channels of each feature map used.
@@ -46,7 +46,8 @@ class KDCPoseHead(FieldHead):
         init_cfg (dict, optional): Initialisation.
 
     Raises:
-        ValueError: for an unknown weight of KeyCentroids.
+        ValueError: for an unknown weight of KeyCentroids, or a codec that needs MaskCentroids where
+            the head is not part of a :class:`KDCHead`.
     """
 
     def __init__(self,
@@ -69,15 +70,22 @@ class KDCPoseHead(FieldHead):
             raise ValueError("KDCPoseHead: key_centroid_weight must be 'gaussian' or None, got "
                              f'{key_centroid_weight!r}.')
         super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
+        is_part = isinstance(decoder, PoseSeg)  # KDCHead hands its parts the codec that it built
+        if self.decoder.groups_by_embedding and not is_part:
+            raise ValueError('KDCPoseHead: without person centroids and limbs, MaskCentroids tell '
+                             "whose a keypoint is. Take KDCHead, or turn the decoder's "
+                             'use_person_centroid or use_limbs on.')
         self.key_centroid_weight = key_centroid_weight
-        skeleton = self.decoder.skeleton
-        self.register_buffer('edges', torch.as_tensor(skeleton.edges), persistent=False)
-        self.register_buffer('outgoing', torch.as_tensor(skeleton.outgoing), persistent=False)
+        graph = self.decoder.limb_graph
+        self.register_buffer('edges', torch.as_tensor(graph.edges), persistent=False)
+        self.register_buffer('outgoing', torch.as_tensor(graph.outgoing), persistent=False)
         self.field_channels = dict(heatmaps=self.num_keypoints)
         if self.decoder.use_key_centroid:
             self.field_channels['key_centroids'] = 2 * self.num_keypoints
-        self.field_channels.update(
-            person_centroids=2 * self.num_keypoints, limbs=2 * len(skeleton.edges))
+        if self.decoder.use_person_centroid:
+            self.field_channels['person_centroids'] = 2 * self.num_keypoints
+        if self.decoder.use_limbs:
+            self.field_channels['limbs'] = 2 * len(graph.edges)
         self.convs = conv_stack(in_channels, feat_channels, num_convs, norm_cfg)
         self.out = nn.Conv2d(feat_channels if num_convs else in_channels,
                              sum(self.field_channels.values()), 1)
@@ -124,8 +132,8 @@ class KDCPoseHead(FieldHead):
         maps = self.out(self.convs(resize_map(self.select_features(feats), (height, width))))
         fields = dict(zip(self.field_channels, maps.split(list(self.field_channels.values()), 1)))
         # the network predicts numbers around 1, the fields are pixels, which half precision rounds
-        for name, unit in self.units.items():
-            fields[name] = fields[name].float() * unit
+        for name in fields.keys() & self.units.keys():
+            fields[name] = fields[name].float() * self.units[name]
         return fields
 
     def loss(self,
@@ -156,10 +164,12 @@ class KDCPoseHead(FieldHead):
             return vector_loss(loss, vectors, target, self.units[name], weight)
 
         losses = dict(
-            loss_heatmap=self.loss_heatmap(heatmaps, heatmap, (owner != IGNORED).float()),
-            loss_limb=loss_at('limbs', self.loss_limb, cells.limb_index, cells.limb),
-            loss_person_centroid=loss_at('person_centroids', self.loss_person_centroid,
-                                         cells.index, cells.person_centroid))
+            loss_heatmap=self.loss_heatmap(heatmaps, heatmap, (owner != IGNORED).float()))
+        if 'limbs' in fields:
+            losses['loss_limb'] = loss_at('limbs', self.loss_limb, cells.limb_index, cells.limb)
+        if 'person_centroids' in fields:
+            losses['loss_person_centroid'] = loss_at(
+                'person_centroids', self.loss_person_centroid, cells.index, cells.person_centroid)
         if 'key_centroids' in fields:
             losses['loss_key_centroid'] = loss_at(
                 'key_centroids', self.loss_key_centroid, cells.index, cells.key_centroid,

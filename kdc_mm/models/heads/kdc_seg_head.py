@@ -16,6 +16,7 @@ from ..losses.instance_losses import instance_means
 from .field_head import (
     FieldHead,
     Fields,
+    check_test_cfg,
     conv_stack,
     pack_instances,
     take_old_unit,
@@ -129,6 +130,7 @@ class KDCSegHead(FieldHead):
                 batch_data_samples: OptSampleList,
                 test_cfg: ConfigType = {}) -> Predictions:
         """Fields of every image and no instances, see the class."""
+        check_test_cfg(test_cfg, type(self).__name__)
         self._check_output_settings()
         fields = self.forward(feats[0] if test_cfg.get('flip_test', False) else feats)
         return ([pack_instances(People.none(self.num_keypoints)) for _ in batch_data_samples],
