@@ -56,6 +56,7 @@ model = dict(
 # BodyPix was trained with grey around its images
 train_pipeline = [
     dict(type='LoadImage'),
+    dict(type='YOLOXHSVRandomAug'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
@@ -65,7 +66,6 @@ train_pipeline = [
         shift_factor=0.15,
         pad_val=127),
     dict(type='RandomFlip', direction='horizontal'),
-    dict(type='YOLOXHSVRandomAug'),
     dict(type='BottomupGetPersonMasks'),
     dict(type='PackPoseInputs'),
 ]
