@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 import torch  # noqa: E402
 from mmengine import Config  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmpose.registry import MODELS  # noqa: E402
 
@@ -103,6 +104,7 @@ def find_photos(folder: Path) -> List[Path]:
 def main(argv=None) -> None:
     args = parse_args(argv)
     init_default_scope('mmpose')
+    MMLogger.get_instance('bodypix_to_kdc', log_level='WARNING')  # not each fresh weight
     name = f'model-stride{args.stride}.json' if args.stride.isdigit() else args.stride
     try:
         convert(args.folder / name, args.fit_bandwidth, args.out, args.config)
