@@ -5,7 +5,7 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 import torch
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...codecs.owner_maps import IGNORED, is_person
 from ...codecs.people import People
