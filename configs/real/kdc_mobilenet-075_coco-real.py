@@ -1,6 +1,6 @@
-# Real photos on a CPU: BodyPix's backbone, converted as docs/bodypix.md says (load_from), a new FPN
-# to stride 4 and new heads. `data_root` holds train_images, val_images and
-# annotations/person_keypoints_{train,val}.json.
+# Real photos on a CPU, from BodyPix, converted for this config as docs/bodypix.md says (load_from):
+# an FPN to stride 4 and heads on it correct what BodyPix's own outputs at stride 16 say.
+# `data_root` holds train_images, val_images and annotations/person_keypoints_{train,val}.json.
 _base_ = ['../kdc_rn152_coco.py']
 
 iterations = 4000
@@ -8,7 +8,8 @@ train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interv
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(
-        norm_decay_mult=0, bias_decay_mult=0, custom_keys=dict(backbone=dict(lr_mult=0.3))),
+        norm_decay_mult=0, bias_decay_mult=0,
+        custom_keys=dict(backbone=dict(lr_mult=0.2), coarse=dict(lr_mult=0.2))),
     clip_grad=dict(max_norm=5.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
@@ -18,7 +19,19 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
-codec = dict(input_size=(257, 257), heatmap_stride=4, mask_stride=4, radius=20)
+codec = dict(
+    input_size=(257, 257),
+    heatmap_stride=4,
+    mask_stride=4,
+    radius=20,
+    limbs=[  # PersonLab's kinematic tree
+        ('nose', 'left_eye'), ('left_eye', 'left_ear'),
+        ('nose', 'right_eye'), ('right_eye', 'right_ear'),
+        ('nose', 'left_shoulder'), ('left_shoulder', 'left_elbow'), ('left_elbow', 'left_wrist'),
+        ('left_shoulder', 'left_hip'), ('left_hip', 'left_knee'), ('left_knee', 'left_ankle'),
+        ('nose', 'right_shoulder'), ('right_shoulder', 'right_elbow'),
+        ('right_elbow', 'right_wrist'), ('right_shoulder', 'right_hip'),
+        ('right_hip', 'right_knee'), ('right_knee', 'right_ankle')])
 
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
@@ -29,10 +42,12 @@ model = dict(
         output_stride=16,
         out_strides=(4, 8, 16)),
     neck=dict(
+        type='FPNBesideInput',
         in_channels=[96, 192, 384], out_channels=64, num_outs=3, norm_cfg=dict(type='BN')),
     head=dict(
         in_channels=64,
         in_index=(0, 1, 2),
+        coarse_channels=384,
         decoder=codec,
         pose_head=dict(feat_channels=96, limb_unit=40),
         seg_head=dict(feat_channels=64, num_convs=1, mask_unit=40)),
@@ -41,6 +56,7 @@ model = dict(
 # BodyPix was trained with grey around its images
 train_pipeline = [
     dict(type='LoadImage'),
+    dict(type='YOLOXHSVRandomAug'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],

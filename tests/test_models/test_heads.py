@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.dataset import Compose
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
@@ -477,10 +478,23 @@ def test_both_parts_share_one_codec_and_the_selected_features():
     assert torch.equal(seen['seg_head'], expected)
 
 
-@pytest.mark.parametrize('key', ['in_channels', 'in_index', 'decoder'])
+@pytest.mark.parametrize('key', ['in_channels', 'in_index', 'decoder', 'coarse_channels'])
 def test_what_both_parts_share_cannot_be_set_for_one(key):
     with pytest.raises(ValueError, match=f'seg_head cannot have its own {key}'):
         build(seg_head={key: 1})
+
+
+def test_a_head_with_coarse_outputs_starts_from_them_and_learns_both():
+    head = build(coarse_channels=3, in_index=0)
+    fine, coarse = torch.randn(2, 6, 25, 25), torch.randn(2, 3, 7, 7)
+    expected = F.interpolate(
+        head.seg_head.coarse(coarse), size=49, mode='bilinear', align_corners=True)
+    fields = head((fine, coarse))
+    torch.testing.assert_close(fields['semantic'], expected[:, :1])
+    torch.testing.assert_close(fields['mask_centroids'], expected[:, 1:3] * head.seg_head.mask_unit)
+    sum(field.sum() for field in fields.values()).backward()
+    for part in (head.pose_head, head.seg_head):
+        assert part.out.weight.grad.abs().sum() > 0 and part.coarse.weight.grad.abs().sum() > 0
 
 
 def test_key_centroids_can_be_left_out():

@@ -28,6 +28,7 @@ from tests.test_end_to_end.tiny import load_tool
 from tests.test_models.tfjs_files import node, write_model, write_with_random_weights
 
 CONFIG = 'configs/bodypix/kdc_mobilenet-075_coco-401.py'
+TO_TRAIN = 'configs/real/kdc_mobilenet-075_coco-real.py'
 CHANNELS = dict(zip(OUTPUTS, (17, 34, 34, 1, 32, 32)))
 
 
@@ -67,10 +68,10 @@ def bodypix_nodes(output_stride=16):
     return nodes, weights
 
 
-def load(checkpoint, stride=16, config=CONFIG):
+def load(checkpoint, stride=16, config=CONFIG, **codec):
     cfg = Config.fromfile(config)
     cfg.model.backbone.output_stride = stride
-    cfg.model.head.decoder.update(heatmap_stride=stride, mask_stride=stride)
+    cfg.model.head.decoder.update(heatmap_stride=stride, mask_stride=stride, **codec)
     model = MODELS.build(cfg.model).eval()
     load_checkpoint(model, str(checkpoint), strict=True)
     return model
@@ -104,6 +105,21 @@ def test_the_stride_names_the_json_and_what_the_config_needs(tool, tmp_path, cap
     tool.main([str(tmp_path), str(tmp_path / 'same.pth'), '--stride', 'model-stride8.json'])
     weights = [load(tmp_path / name, 8).state_dict() for name in ('out.pth', 'same.pth')]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_a_network_to_train_on_starts_with_the_maps_of_the_converted_one(tool, tmp_path):
+    write_model(tmp_path, *bodypix_nodes())
+    tool.main([str(tmp_path), str(tmp_path / 'whole.pth')])
+    tool.main([str(tmp_path), str(tmp_path / 'start.pth'), '--config', TO_TRAIN])
+    start = MODELS.build(Config.fromfile(TO_TRAIN).model).eval()
+    load_checkpoint(start, str(tmp_path / 'start.pth'), strict=True)
+    image = torch.rand(1, 3, 257, 257)
+    expected = fields_of(load(tmp_path / 'whole.pth', input_size=(257, 257)), image)
+    with torch.no_grad():
+        fields = start.head(start.neck(start.backbone(image)))
+    for name, field in expected.items():
+        torch.testing.assert_close(
+            fields[name][0, :, ::4, ::4], field, rtol=1e-4, atol=1e-4 * float(field.abs().max()))
 
 
 def test_a_resnet50_becomes_a_checkpoint_of_its_own_config(tool, personlab, tmp_path, capsys):

@@ -124,17 +124,23 @@ def load_heads(head: KDCHead, maps: Dict[str, Tensor], log_bandwidth: Tensor) ->
     """Fold BodyPix's outputs into the 1×1 outputs of KDC's heads.
 
     Args:
-        head (KDCHead): With ``num_convs=0`` in both heads.
+        head (KDCHead): With ``num_convs=0`` in both heads, or with ``coarse_channels``.
         maps (dict): Of :class:`BodyPix`.
         log_bandwidth (Tensor): (C + 1,) ln σ in pixels.
     """
     pose, seg = head.pose_head, head.seg_head
+    pose_out, seg_out = converted_outputs(head)
     fields = pose_fields(maps, pose.decoder.skeleton)
-    _load(pose.out, [fields[name] / pose.units.get(name, 1) for name in pose.field_channels])
+    _load(pose_out, [fields[name] / pose.units.get(name, 1) for name in pose.field_channels])
     relative = log_bandwidth[None].clone()
     relative[:, -1] -= math.log(seg.decoder.radius)
-    _load(seg.out, [maps['float_segments'],
-                    mean_long_offset(maps) / seg.mask_unit, relative])
+    _load(seg_out, [maps['float_segments'], mean_long_offset(maps) / seg.mask_unit, relative])
+
+
+def converted_outputs(head: KDCHead) -> Tuple[nn.Conv2d, nn.Conv2d]:
+    """The convolutions of both heads that take BodyPix's outputs."""
+    pose, seg = head.pose_head, head.seg_head
+    return (pose.out, seg.out) if head.coarse_channels is None else (pose.coarse, seg.coarse)
 
 
 def pose_fields(maps: Dict[str, Tensor], skeleton: Skeleton) -> Dict[str, Tensor]:

@@ -48,6 +48,9 @@ class FieldHead(BaseHead):
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature map to use; several are summed at the size of the
             first. Defaults to -1, the last.
+        coarse_channels (int, optional): Channels of the last feature map, where a converted
+            network's outputs are a 1×1 convolution of it. They are kept as ``coarse``, interpolated
+            to the head's stride, and what the head itself puts out corrects them, from 0.
         init_cfg (dict, optional): Initialisation.
 
     Raises:
@@ -59,9 +62,11 @@ class FieldHead(BaseHead):
                  decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
+                 coarse_channels: Optional[int] = None,
                  init_cfg: OptConfigType = None) -> None:
         super().__init__(init_cfg or self.default_init_cfg)
         self.in_channels = in_channels
+        self.coarse_channels = coarse_channels
         self.in_index = (in_index, ) if isinstance(in_index, int) else tuple(in_index)
         self.decoder = decoder if isinstance(decoder, PoseSeg) else KEYPOINT_CODECS.build(decoder)
         expected = self.decoder.skeleton.num_keypoints
@@ -94,6 +99,27 @@ class FieldHead(BaseHead):
             dict(type='Kaiming', layer='Conv2d', mode='fan_in', nonlinearity='relu'),
             dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1)
         ]
+
+    def _make_outputs(self, channels: int, out_channels: int) -> None:
+        """The 1×1 convolutions ``out`` of the head's own features, and ``coarse``."""
+        self.out = nn.Conv2d(channels, out_channels, 1)
+        self.coarse = None if self.coarse_channels is None else nn.Conv2d(
+            self.coarse_channels, out_channels, 1)
+
+    def _init_outputs(self, prior: Sequence[float]) -> None:
+        """A fresh network puts out ``prior``, one value for each channel, give or take."""
+        first = self.out if self.coarse is None else self.coarse
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        nn.init.normal_(first.weight, std=0.01)
+        first.bias.data.copy_(torch.as_tensor(prior))
+
+    def _outputs(self, features: Tensor, feats: Features) -> Tensor:
+        """The head's maps (B, C, h, w) from its own features and those that came in."""
+        maps = self.out(features)
+        if self.coarse is None:
+            return maps
+        return maps + resize_map(self.coarse(feats[-1]), maps.shape[2:])
 
     def select_features(self, feats: Features) -> Tensor:
         """Pick the feature maps of ``in_index`` and sum them: (B, C, h, w).

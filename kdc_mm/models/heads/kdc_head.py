@@ -18,6 +18,8 @@ class KDCHead(FieldHead):
         decoder (dict | PoseSeg): The PoseSeg codec or its config.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
+        coarse_channels (int, optional): Channels of the last feature map, whose 1×1 convolutions
+            are outputs of a converted network, see :class:`FieldHead`.
         pose_head (dict): Changes to the config of :class:`KDCPoseHead`.
         seg_head (dict): Changes to the config of :class:`KDCSegHead`.
         init_cfg (dict, optional): Initialisation.
@@ -28,13 +30,15 @@ class KDCHead(FieldHead):
                  decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
+                 coarse_channels: Optional[int] = None,
                  pose_head: ConfigType = dict(),
                  seg_head: ConfigType = dict(),
                  init_cfg: OptConfigType = None) -> None:
-        super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
-        shared = dict(in_channels=in_channels, decoder=self.decoder)
+        super().__init__(in_channels, decoder, num_keypoints, in_index, coarse_channels, init_cfg)
+        shared = dict(in_channels=in_channels, decoder=self.decoder, in_index=0,
+                      coarse_channels=coarse_channels)
         for name, part in dict(pose_head=pose_head, seg_head=seg_head).items():
-            for key in ('in_channels', 'decoder', 'in_index'):
+            for key in shared:
                 if key in part:
                     raise ValueError(f'KDCHead: {name} cannot have its own {key}; both parts take '
                                      f'that of KDCHead.')
@@ -45,9 +49,10 @@ class KDCHead(FieldHead):
     def output_settings(self) -> dict:
         return {**self.pose_head.output_settings, **self.seg_head.output_settings}
 
-    def _shared_features(self, feats: Features) -> Tuple[Tensor]:
-        """What both parts look at, as their only feature map."""
-        return (self.select_features(feats), )
+    def _shared_features(self, feats: Features) -> Tuple[Tensor, ...]:
+        """What both parts look at: the features chosen, and the last ones if ``coarse`` is."""
+        chosen = self.select_features(feats)
+        return (chosen, ) if self.coarse_channels is None else (chosen, feats[-1])
 
     def forward(self, feats: Features) -> Fields:
         """

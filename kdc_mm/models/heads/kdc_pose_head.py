@@ -29,6 +29,7 @@ class KDCPoseHead(FieldHead):
         decoder (dict | PoseSeg): The PoseSeg codec or its config.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
+        coarse_channels (int, optional): See :class:`FieldHead`.
         feat_channels (int): Channels of the 3×3 convolutions. Defaults to 128.
         num_convs (int): 3×3 convolutions before the 1×1 output layer. Defaults to 2.
         norm_cfg (dict): Defaults to batch norm.
@@ -55,6 +56,7 @@ class KDCPoseHead(FieldHead):
                  decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
+                 coarse_channels: Optional[int] = None,
                  feat_channels: int = 128,
                  num_convs: int = 2,
                  norm_cfg: ConfigType = dict(type='BN'),
@@ -69,7 +71,7 @@ class KDCPoseHead(FieldHead):
         if key_centroid_weight not in (None, 'gaussian'):
             raise ValueError("KDCPoseHead: key_centroid_weight must be 'gaussian' or None, got "
                              f'{key_centroid_weight!r}.')
-        super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
+        super().__init__(in_channels, decoder, num_keypoints, in_index, coarse_channels, init_cfg)
         is_part = isinstance(decoder, PoseSeg)  # KDCHead hands its parts the codec that it built
         if self.decoder.groups_by_embedding and not is_part:
             raise ValueError('KDCPoseHead: without person centroids and limbs, MaskCentroids tell '
@@ -87,8 +89,8 @@ class KDCPoseHead(FieldHead):
         if self.decoder.use_limbs:
             self.field_channels['limbs'] = 2 * len(graph.edges)
         self.convs = conv_stack(in_channels, feat_channels, num_convs, norm_cfg)
-        self.out = nn.Conv2d(feat_channels if num_convs else in_channels,
-                             sum(self.field_channels.values()), 1)
+        self._make_outputs(feat_channels if num_convs else in_channels,
+                           sum(self.field_channels.values()))
 
         if person_centroid_unit is None:
             person_centroid_unit = limb_unit
@@ -114,9 +116,8 @@ class KDCPoseHead(FieldHead):
 
     def init_weights(self) -> None:
         super().init_weights()
-        nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
-        nn.init.constant_(self.out.bias[:self.num_keypoints], _PRIOR_LOGIT)
+        vectors = sum(self.field_channels.values()) - self.num_keypoints
+        self._init_outputs([_PRIOR_LOGIT] * self.num_keypoints + [0.] * vectors)
 
     def forward(self, feats: Features) -> Fields:
         """
@@ -129,7 +130,8 @@ class KDCPoseHead(FieldHead):
             (B, 4E, h, w).
         """
         width, height = self.decoder.heatmap_size
-        maps = self.out(self.convs(resize_map(self.select_features(feats), (height, width))))
+        features = self.convs(resize_map(self.select_features(feats), (height, width)))
+        maps = self._outputs(features, feats)
         fields = dict(zip(self.field_channels, maps.split(list(self.field_channels.values()), 1)))
         # the network predicts numbers around 1, the fields are pixels, which half precision rounds
         for name in fields.keys() & self.units.keys():

@@ -5,7 +5,7 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 import torch
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...codecs.owner_maps import IGNORED, is_person
 from ...codecs.people import People
@@ -40,6 +40,7 @@ class KDCSegHead(FieldHead):
         decoder (dict | PoseSeg): The PoseSeg codec or its config.
         num_keypoints (int, optional): Checked against the codec's data set if given.
         in_index (int | sequence[int]): Feature maps to use; several are summed. Defaults to -1.
+        coarse_channels (int, optional): See :class:`FieldHead`.
         centroid (str): What the instances' φ_j (eq. 6) are trained around, and the only difference
             between the three. ``'static'``: mean of the mask's pixels; ``'dynamic'``: mean of their
             embeddings (eq. 7); ``'keypoint'``: mean of the embeddings at the person's labelled
@@ -70,6 +71,7 @@ class KDCSegHead(FieldHead):
                  decoder: Union[ConfigType, PoseSeg],
                  num_keypoints: Optional[int] = None,
                  in_index: Union[int, Sequence[int]] = -1,
+                 coarse_channels: Optional[int] = None,
                  centroid: str = 'dynamic',
                  feat_channels: int = 64,
                  num_convs: int = 2,
@@ -82,12 +84,12 @@ class KDCSegHead(FieldHead):
         if centroid not in CENTROID_KINDS:
             raise ValueError(f'KDCSegHead: centroid must be one of {CENTROID_KINDS}, '
                              f'got {centroid!r}.')
-        super().__init__(in_channels, decoder, num_keypoints, in_index, init_cfg)
+        super().__init__(in_channels, decoder, num_keypoints, in_index, coarse_channels, init_cfg)
         self.centroid = centroid
         self.convs = conv_stack(in_channels, feat_channels, num_convs, norm_cfg)
         fine_channels = feat_channels // 2 if num_convs else in_channels
         self.fine_convs = conv_stack(feat_channels, fine_channels, min(num_convs, 1), norm_cfg)
-        self.out = nn.Conv2d(fine_channels, 4, 1)
+        self._make_outputs(fine_channels, 4)
         self.loss_semantic = MODELS.build(loss_semantic)
         self.loss_instance = MODELS.build(loss_instance)
         loss_mask_centroid, self.mask_unit = take_old_unit(
@@ -103,8 +105,7 @@ class KDCSegHead(FieldHead):
 
     def init_weights(self) -> None:
         super().init_weights()
-        nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
+        self._init_outputs([0.] * 4)
 
     def forward(self, feats: Features) -> Fields:
         """
@@ -117,7 +118,7 @@ class KDCSegHead(FieldHead):
         """
         width, height = self.decoder.mask_size
         features = self.convs(self.select_features(feats))
-        maps = self.out(self.fine_convs(resize_map(features, (height, width))))
+        maps = self._outputs(self.fine_convs(resize_map(features, (height, width))), feats)
         semantic, offset, log_bandwidth = maps.split([1, 2, 1], 1)
         return dict(
             semantic=semantic,

@@ -1,0 +1,3 @@
+from .fpn_beside_input import FPNBesideInput
+
+__all__ = ['FPNBesideInput']
