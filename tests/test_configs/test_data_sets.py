@@ -40,7 +40,7 @@ def on_samples(cfg, data_root, sample):
     ('kdc_rn152_coco.py', 'coco', 'coco'),
     ('kdc_rn152-plain_coco.py', 'coco', 'coco'),
     ('kdc_rn152-paper_coco.py', 'coco', 'coco'),
-    ('kdc_rn152_8xb16-140e_coco.py', 'coco', 'coco'),
+    ('kdc_rn152_8xb16-140e_coco-513.py', 'coco', 'coco'),
     ('kdc_rn101_crowdpose.py', 'crowdpose', 'crowdpose'),
     ('kdc_rn152_crowdpose.py', 'crowdpose', 'crowdpose'),
     ('kdc_rn101_ochuman.py', 'ochuman', 'ochuman'),
