@@ -7,7 +7,7 @@ model = dict(head=dict(decoder=codec))
 
 train_pipeline = [
     dict(type='LoadImage', imdecode_backend='pillow'),
-    dict(type='YOLOXHSVRandomAug'),
+    dict(type='PhotometricDistortion'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
