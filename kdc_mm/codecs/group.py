@@ -65,10 +65,13 @@ class GroupSettings(NamedTuple):
 
 
 class ImageErrors(NamedTuple):
-    """How far one image's maps err: keypoints of a kind within ``keypoint_px`` are one;
-    ``placing_sigma``, in tolerances, of the person centroids that placed keypoints name."""
+    """How far one image's maps err: keypoints of a kind within ``keypoint_px`` are one, if their
+    person centroids agree within ``held``; ``placing_sigma``, in tolerances, of the person
+    centroids that placed keypoints name, after ``key_centroid_steps``."""
     keypoint_px: float
+    held: Tolerance
     placing_sigma: float
+    key_centroid_steps: int
 
 
 class Hypotheses(NamedTuple):
@@ -122,8 +125,13 @@ def find_persons(keypoints: Keypoints, fields: PoseFields, graph: KinematicGraph
     """
     bounds = np.searchsorted(keypoints.channel, np.arange(len(graph.outgoing) + 1))
     difference = _person_centroid_difference(keypoints, bounds, graph, settings.tolerance)
-    errors = ImageErrors(np.float32(keypoint_px), np.float32(
-        max(_LEAST_PLACING_SIGMA, _PLACING_DIFFERENCES * difference)))
+    person_centroid = settings.tolerance.person_centroid
+    held = Tolerance(np.float32(keypoint_px), np.float32(_HELD_SHARE) * person_centroid.relative,
+                     person_centroid.least_px)
+    errors = ImageErrors(
+        np.float32(keypoint_px), held,
+        np.float32(max(_LEAST_PLACING_SIGMA, _PLACING_DIFFERENCES * difference)),
+        _KEY_CENTROID_STEPS)
     return _find_persons(Evidence(keypoints, bounds, fields),
                          np.argsort(-keypoints.score, kind='stable'), graph, settings, errors)
 
@@ -273,15 +281,12 @@ def _person(persons, p):
 def _is_held(kind, position, person_centroid, persons, count, settings, errors):
     """Whether one of the first ``count`` persons holds a keypoint: near it, of its person centroid.
     """
-    tolerance = settings.tolerance.person_centroid
-    tolerance = Tolerance(errors.keypoint_px, np.float32(_HELD_SHARE) * tolerance.relative,
-                          tolerance.least_px)
     for p in range(count):
         if (persons.confidence[p, kind] >= settings.keypoint_threshold
                 and distance(persons.position[p, kind], position) <= errors.keypoint_px
                 and _person_centroid_error(
                     persons.position[p, kind], persons.person_centroid[p, kind], position,
-                    person_centroid, tolerance) < 1):
+                    person_centroid, errors.held) < 1):
             return True
     return False
 
@@ -385,7 +390,7 @@ def _place(person, edge, evidence, graph, settings, errors):
         position = follow_vectors(fields.limbs[edge], person.position[start], fields.stride, 1)
     if len(fields.key_centroids):
         position = follow_vectors(fields.key_centroids[end], position, fields.stride,
-                                  _KEY_CENTROID_STEPS)
+                                  errors.key_centroid_steps)
     heat = interpolate(fields.heat[end], position, fields.stride)
     person_centroid = follow_vectors(fields.person_centroids[end], position, fields.stride, 1)
     error = _person_centroid_error(person.position[start], person.person_centroid[start], position,
