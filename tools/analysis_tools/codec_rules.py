@@ -216,7 +216,7 @@ def measure(cfg: Config, args) -> dict:
         Path(ann_file).write_text(json.dumps(content))
         if args.checkpoint is None:
             store_perfect_maps(cfg, ann_file, args.noise, store)
-        has_masks = any(ann.get('segmentation') for ann in content['annotations'])
+        has_masks = all(ann.get('segmentation') for ann in content['annotations'])
         dataset = DATASETS.get(cfg.test_dataloader.dataset.type)
         metainfo = DATASETS.build(dict(type=cfg.test_dataloader.dataset.type, ann_file=ann_file)).metainfo
         truth = Truth(ann_file, iou_type, metainfo, has_masks)
