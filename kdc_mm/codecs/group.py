@@ -17,15 +17,11 @@ from .sampling import follow_vectors, interpolate
 from .skeleton import KinematicGraph
 from .vote import PoseMaps
 
-#: Steps in which a place follows the KeyCentroids: p ← p + k_v(p). With one less, 0.005 AP are lost
-#: on COCO photos.
+#: Steps in which a place follows the KeyCentroids: p ← p + k_v(p).
 _KEY_CENTROID_STEPS = 3
 #: A placed keypoint's person centroid may err by so many times what those of detected neighbours
-#: differ, at least by so many tolerances (1 σ). A fixed σ loses 0.006 AP on COCO photos; at least
-#: four tolerances lose 0.004 AP on maps whose vectors miss by 4 px, and weak keypoints to others.
-_PLACING_DIFFERENCES, _LEAST_PLACING_SIGMA = 6, 2
-#: A surer person holds a keypoint whose person centroid is as near as so many times the tolerance.
-_HELD_SHARE = 5
+#: differ, at least by one tolerance (1 σ).
+_PLACING_DIFFERENCES = 6
 
 
 class PoseFields(NamedTuple):
@@ -51,25 +47,22 @@ class GroupSettings(NamedTuple):
     """What belongs together, and how sure it has to be.
 
     ``tolerance`` of two detected keypoints; ``join_by_centroid``: where limbs end, detected
-    keypoints with the same person centroid follow; ``replace_margin``: a placed keypoint replaces a
-    detected one if it is so many times as sure; ``keypoint_threshold`` least confidence of a
+    keypoints with the same person centroid follow; ``keypoint_threshold`` least confidence of a
     keypoint that a person holds; ``person_threshold`` least mean score of a person's own
     keypoints, one of which is detected; ``max_persons``.
     """
     tolerance: GroupingTolerance
     join_by_centroid: bool
-    replace_margin: float
     keypoint_threshold: float
     person_threshold: float
     max_persons: int
 
 
 class ImageErrors(NamedTuple):
-    """How far one image's maps err: keypoints of a kind within ``keypoint_px`` are one, if their
-    person centroids agree within ``held``; ``placing_sigma``, in tolerances, of the person
-    centroids that placed keypoints name, after ``key_centroid_steps``."""
+    """How far one image's maps err: keypoints of a kind within ``keypoint_px`` are one;
+    ``placing_sigma``, in tolerances, of the person centroids that placed keypoints name, after
+    ``key_centroid_steps``."""
     keypoint_px: float
-    held: Tolerance
     placing_sigma: float
     key_centroid_steps: int
 
@@ -117,7 +110,7 @@ def find_persons(keypoints: Keypoints, fields: PoseFields, graph: KinematicGraph
         keypoints (Keypoints): n detected keypoints.
         fields (PoseFields): Maps of the image.
         graph (KinematicGraph): K keypoints, 2E directed limbs.
-        keypoint_px (float): Keypoints of a kind and person within it are one, input pixels.
+        keypoint_px (float): Keypoints of a kind within it are one, input pixels.
         settings (GroupSettings): What belongs together.
 
     Returns:
@@ -125,13 +118,9 @@ def find_persons(keypoints: Keypoints, fields: PoseFields, graph: KinematicGraph
     """
     bounds = np.searchsorted(keypoints.channel, np.arange(len(graph.outgoing) + 1))
     difference = _person_centroid_difference(keypoints, bounds, graph, settings.tolerance)
-    person_centroid = settings.tolerance.person_centroid
-    held = Tolerance(np.float32(keypoint_px), np.float32(_HELD_SHARE) * person_centroid.relative,
-                     person_centroid.least_px)
-    errors = ImageErrors(
-        np.float32(keypoint_px), held,
-        np.float32(max(_LEAST_PLACING_SIGMA, _PLACING_DIFFERENCES * difference)),
-        _KEY_CENTROID_STEPS)
+    errors = ImageErrors(np.float32(keypoint_px),
+                         np.float32(max(1, _PLACING_DIFFERENCES * difference)),
+                         _KEY_CENTROID_STEPS)
     return _find_persons(Evidence(keypoints, bounds, fields),
                          np.argsort(-keypoints.score, kind='stable'), graph, settings, errors)
 
@@ -242,8 +231,7 @@ def _find_persons(evidence, queue, graph, settings, errors):
     for i in queue:
         if count == settings.max_persons:
             break
-        if _is_held(keypoints.channel[i], keypoints.position[i], keypoints.person_centroid[i],
-                    persons, count, settings, errors):
+        if _is_held(keypoints.channel[i], keypoints.position[i], persons, count, settings, errors):
             continue
         person = _person(persons, count)
         person.confidence[:] = -1
@@ -252,8 +240,7 @@ def _find_persons(evidence, queue, graph, settings, errors):
         _follow_detected(person, evidence, graph, settings)
         _follow_fields(person, evidence, graph, settings, errors)
         for k in range(num_keypoints):
-            person.own[k] = not _is_held(k, person.position[k], person.person_centroid[k], persons,
-                                         count, settings, errors)
+            person.own[k] = not _is_held(k, person.position[k], persons, count, settings, errors)
         is_seen = (person.own & (person.member >= 0)).any()
         count += is_seen and (person.score * person.own).mean() > settings.person_threshold
     return Hypotheses(persons.position[:count], persons.score[:count], persons.confidence[:count],
@@ -278,15 +265,11 @@ def _person(persons, p):
 
 
 @numba.njit(cache=True)
-def _is_held(kind, position, person_centroid, persons, count, settings, errors):
-    """Whether one of the first ``count`` persons holds a keypoint: near it, of its person centroid.
-    """
+def _is_held(kind, position, persons, count, settings, errors):
+    """Whether one of the first ``count`` persons holds a keypoint: has one of its kind near it."""
     for p in range(count):
         if (persons.confidence[p, kind] >= settings.keypoint_threshold
-                and distance(persons.position[p, kind], position) <= errors.keypoint_px
-                and _person_centroid_error(
-                    persons.position[p, kind], persons.person_centroid[p, kind], position,
-                    person_centroid, errors.held) < 1):
+                and distance(persons.position[p, kind], position) <= errors.keypoint_px):
             return True
     return False
 
@@ -367,7 +350,7 @@ def _same_person(person, keypoints, tolerance):
 @numba.njit(cache=True)
 def _follow_fields(person, evidence, graph, settings, errors):
     """Place keypoints where limbs and KeyCentroids lead, from the surest one on: those that are not
-    detected, and those that agree better with the person than the detected one."""
+    detected, and those of which the fields are surer than of the detected one."""
     done = np.zeros(len(person.score), np.bool_)
     while True:
         k = _surest(person.confidence, done)
@@ -396,8 +379,7 @@ def _place(person, edge, evidence, graph, settings, errors):
     error = _person_centroid_error(person.position[start], person.person_centroid[start], position,
                                    person_centroid, settings.tolerance.person_centroid)
     confidence = heat * gaussian_njit(error**2, errors.placing_sigma)
-    margin = settings.replace_margin if person.member[end] >= 0 else 1.
-    if confidence > margin * person.confidence[end]:
+    if confidence > person.confidence[end]:
         person.position[end] = position
         person.person_centroid[end] = person_centroid
         person.score[end] = heat

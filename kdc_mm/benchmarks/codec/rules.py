@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 
+from kdc_mm.codecs.cluster import Candidates
 from kdc_mm.codecs.people import Poses
 from kdc_mm.codecs.pose_seg import PoseSeg
 from kdc_mm.codecs.vote import collect_votes
@@ -71,6 +72,15 @@ def _one_trust(poses: Poses) -> np.ndarray:
     return np.ones(len(poses.strength), np.float32)
 
 
+def _one_candidate(embedding: np.ndarray, log_sigma: np.ndarray, weight: np.ndarray) -> Candidates:
+    """The mean of all embeddings of each person, K times."""
+    share = weight[..., None] / weight.sum(-1)[:, None, None]
+    shape = embedding.shape
+    return Candidates(np.broadcast_to((share * embedding).sum(1, keepdims=True), shape),
+                      np.exp(np.broadcast_to((share[..., 0] * log_sigma).sum(1, keepdims=True),
+                                             shape[:2])), weight)
+
+
 def _votes_of_one_place(merge_radius: float):
     """Tolerance of two votes whose person centroids need not agree."""
     from kdc_mm.codecs.agreement import KeypointTolerance, Tolerance
@@ -104,7 +114,6 @@ RULES = [
     Rule('merge_radius', '2 cells',
          settings=dict(merge_radius=lambda codec: 2. * codec.heatmap_stride)),
     *_constant('merge._SIGMAS_TO_MERGE', 2, 8),
-    *_constant('merge._LEAST_CELLS', 0.1, 1.5),
     *_constant('merge._LAG', 1),
     *_constant('merge._FULL_SUPPORT', 1e-6, 0.1, 0.5),
     *_setting('keypoint_threshold', 0.02, 0.2),
@@ -113,12 +122,8 @@ RULES = [
     *_setting('tolerance.centroid_px', 0.01, 4.),
     *_setting('tolerance.centroid_relative', 0.01, 0.15),
     *_setting('refine.join_by_centroid', False),
-    *_setting('refine.replace_margin', None, 1.),
     *_constant('group._KEY_CENTROID_STEPS', 1, 2, 4),
     *_constant('group._PLACING_DIFFERENCES', 0, 3, 12),
-    *_constant('group._LEAST_PLACING_SIGMA', 1, 4, 1000),
-    *_constant('group._HELD_SHARE', 1, 1000),
-    *_constant('pose_seg._SAME_KEYPOINT_SHARE', 0.5, 1.),
     *_setting('person_threshold', 1e-4, 0.05, 0.1),
     Rule('poses rank by expected OKS', 'mean own score', constants={
         'group.expected_oks': _mean_own_score}),
@@ -130,6 +135,8 @@ RULES = [
     *_setting('mask_threshold', 0.4, 0.6),
     *_setting('refine.second_choice', None),
     *_setting('refine.unposed_area', None, 64., 256.),
+    Rule('embeddings on occluders do not count', 'off', constants={
+        'cluster.candidate_centroids': _one_candidate}),
     Rule('trust in masks', 'off', constants={'pose_seg.mask_trust': _one_trust}),
     *_constant('refine._UNPOSED_TRUST', 0.05, 0.5),
     *_constant('cluster.LEAST_PHI', 0.05, 0.5),
