@@ -73,13 +73,15 @@ class Hypotheses(NamedTuple):
     ``position`` (m, K, 2); ``score`` (m, K) of the detected keypoint, or heat where one is placed;
     ``confidence`` (m, K): score times agreement with the person, -1 while unknown;
     ``person_centroid`` (m, K, 2) that each keypoint names; ``member`` (m, K) number of the detected
-    keypoint or -1; ``own`` (m, K) bool: no surer person holds it.
+    keypoint or -1; ``detected`` (m, K) bool: one lies there, even if the fields place it more
+    surely; ``own`` (m, K) bool: no surer person holds it.
     """
     position: np.ndarray
     score: np.ndarray
     confidence: np.ndarray
     person_centroid: np.ndarray
     member: np.ndarray
+    detected: np.ndarray
     own: np.ndarray
 
 
@@ -135,7 +137,7 @@ def assemble_poses(persons: Hypotheses, oks_sigmas: Sequence[float], error_px: f
     """
     strength = expected_oks(persons, oks_sigmas, error_px)
     order = np.argsort(-strength, kind='stable')
-    poses = Poses(persons.position, persons.score, persons.member >= 0, strength)
+    poses = Poses(persons.position, persons.score, persons.detected, strength)
     return Poses(*(part[order] for part in poses))
 
 
@@ -236,6 +238,7 @@ def _find_persons(evidence, queue, graph, settings, errors):
         person = _person(persons, count)
         person.confidence[:] = -1
         person.member[:] = -1
+        person.detected[:] = False
         _take(person, keypoints, i, keypoints.score[i])
         _follow_detected(person, evidence, graph, settings)
         _follow_fields(person, evidence, graph, settings, errors)
@@ -244,7 +247,8 @@ def _find_persons(evidence, queue, graph, settings, errors):
         is_seen = (person.own & (person.member >= 0)).any()
         count += is_seen and (person.score * person.own).mean() > settings.person_threshold
     return Hypotheses(persons.position[:count], persons.score[:count], persons.confidence[:count],
-                      persons.person_centroid[:count], persons.member[:count], persons.own[:count])
+                      persons.person_centroid[:count], persons.member[:count],
+                      persons.detected[:count], persons.own[:count])
 
 
 @numba.njit(cache=True)
@@ -254,14 +258,15 @@ def _unknown_persons(count, num_keypoints):
     return Hypotheses(
         np.zeros((count, num_keypoints, 2), np.float32), np.zeros(shape, np.float32),
         np.zeros(shape, np.float32), np.zeros((count, num_keypoints, 2), np.float32),
-        np.zeros(shape, np.int64), np.zeros(shape, np.bool_))
+        np.zeros(shape, np.int64), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_))
 
 
 @numba.njit(cache=True)
 def _person(persons, p):
     """Person p of the Hypotheses, as a view."""
     return Hypotheses(persons.position[p], persons.score[p], persons.confidence[p],
-                      persons.person_centroid[p], persons.member[p], persons.own[p])
+                      persons.person_centroid[p], persons.member[p], persons.detected[p],
+                      persons.own[p])
 
 
 @numba.njit(cache=True)
@@ -283,6 +288,7 @@ def _take(person, keypoints, i, confidence):
     person.score[kind] = keypoints.score[i]
     person.confidence[kind] = confidence
     person.member[kind] = i
+    person.detected[kind] = True
 
 
 @numba.njit(cache=True)
@@ -380,6 +386,7 @@ def _place(person, edge, evidence, graph, settings, errors):
                                    person_centroid, settings.tolerance.person_centroid)
     confidence = heat * gaussian_njit(error**2, errors.placing_sigma)
     if confidence > person.confidence[end]:
+        person.detected[end] &= distance(position, person.position[end]) <= errors.keypoint_px
         person.position[end] = position
         person.person_centroid[end] = person_centroid
         person.score[end] = heat

@@ -22,7 +22,7 @@ from mmengine import Config, DictAction, MMLogger, ProgressBar
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpose.apis import init_model
-from mmpose.registry import DATASETS, KEYPOINT_CODECS
+from mmpose.registry import DATASETS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -37,7 +37,13 @@ from kdc_mm.benchmarks.codec.ceiling import (  # noqa: E402
     evaluate_masks,
 )
 from kdc_mm.benchmarks.codec.map_noise import MapNoise  # noqa: E402
-from kdc_mm.benchmarks.codec.rules import DEFAULTS, RULES, changed_codec  # noqa: E402
+from kdc_mm.benchmarks.codec.rules import (  # noqa: E402
+    DEFAULTS,
+    RULES,
+    changed_codec,
+    codec_arguments,
+)
+from kdc_mm.codecs import PoseSeg  # noqa: E402
 from kdc_mm.codecs.people import ImageFrame, People  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
@@ -125,14 +131,14 @@ def store_network_maps(cfg: Config, checkpoint: str, limit: Optional[int],
         samples = model.test_step(batch)
         maps, frames = kept.pop()
         for b, (sample, frame) in enumerate(zip(samples, frames)):
-            store.add(ImageMaps(sample.img_id, {n: field[[b]] for n, field in maps.items()}, frame))
+            of_image = {name: field[[b]] for name, field in maps.items()}
+            store.add(ImageMaps(sample.img_id, of_image, frame))
         progress.update()
 
 
-def store_perfect_maps(cfg: Config, ann_file: str, noise_px: float, store: MapStore) -> None:
-    """The maps that a perfect network would give for an annotation file, with errors or without."""
-    codec = PoseSegCodec(KEYPOINT_CODECS.build(cfg.model.head.decoder))
-    dataset = DATASETS.build(dict(type=cfg.test_dataloader.dataset.type, ann_file=ann_file))
+def store_perfect_maps(settings: dict, dataset, noise_px: float, store: MapStore) -> None:
+    """The maps that a perfect network would give for annotated images, with errors or without."""
+    codec = PoseSegCodec(PoseSeg(**codec_arguments(settings)))
     progress = ProgressBar(len(dataset), file=sys.stderr)
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -191,36 +197,38 @@ def measure_rules(settings: dict, rules: list, store: MapStore, truth: Truth) ->
     return rows
 
 
+def annotations_of_images(path: str, img_ids: List[int]) -> dict:
+    """The annotation file, cut to some of its images."""
+    content = json.loads(Path(path).read_text())
+    seen = set(img_ids)
+    content['images'] = [image for image in content['images'] if image['id'] in seen]
+    content['annotations'] = [ann for ann in content['annotations'] if ann['image_id'] in seen]
+    return content
+
+
 def measure(cfg: Config, args) -> dict:
     """The report on one kind of maps, as it is written to ``--out``."""
-    rules = chosen_rules(args.rules)
-    evaluator = keypoint_evaluator(cfg)
-    iou_type = args.iou_type or evaluator.get('iou_type', 'keypoints')
     if (args.checkpoint is None) == (args.ann_file is None):
         raise ValueError('Give either a checkpoint, or --ann-file for perfect maps.')
+    rules, settings = chosen_rules(args.rules), dict(cfg.model.head.decoder)
+    evaluator, dataset_type = keypoint_evaluator(cfg), cfg.test_dataloader.dataset.type
+    iou_type = args.iou_type or evaluator.get('iou_type', 'keypoints')
     with tempfile.TemporaryDirectory() as folder:
-        store = MapStore(folder)
-        ann_file = str(Path(folder) / 'annotations.json')
+        store, ann_file = MapStore(folder), str(Path(folder) / 'annotations.json')
         if args.checkpoint is not None:
             check_checkpoint(args.checkpoint)
             store_network_maps(cfg, args.checkpoint, args.limit, store)
-            content = json.loads(Path(evaluator.ann_file).read_text())
-            seen = set(store.img_ids)
-            content['images'] = [image for image in content['images'] if image['id'] in seen]
-            content['annotations'] = [
-                ann for ann in content['annotations'] if ann['image_id'] in seen]
+            content = annotations_of_images(evaluator.ann_file, store.img_ids)
         else:
-            codec = KEYPOINT_CODECS.build(cfg.model.head.decoder)
-            content = read_annotations(args.ann_file, iou_type, codec.skeleton.num_keypoints,
-                                       args.limit)
+            num_keypoints = PoseSeg(**codec_arguments(settings)).skeleton.num_keypoints
+            content = read_annotations(args.ann_file, iou_type, num_keypoints, args.limit)
         Path(ann_file).write_text(json.dumps(content))
+        dataset = DATASETS.build(dict(type=dataset_type, ann_file=ann_file))
         if args.checkpoint is None:
-            store_perfect_maps(cfg, ann_file, args.noise, store)
+            store_perfect_maps(settings, dataset, args.noise, store)
         has_masks = all(ann.get('segmentation') for ann in content['annotations'])
-        dataset = DATASETS.get(cfg.test_dataloader.dataset.type)
-        metainfo = DATASETS.build(dict(type=cfg.test_dataloader.dataset.type, ann_file=ann_file)).metainfo
-        truth = Truth(ann_file, iou_type, metainfo, has_masks)
-        rows = measure_rules(dict(cfg.model.head.decoder), rules, store, truth)
+        truth = Truth(ann_file, iou_type, dataset.metainfo, has_masks)
+        rows = measure_rules(settings, rules, store, truth)
     return dict(name=args.name or Path(args.config).stem, images=len(store.img_ids), rows=rows)
 
 
@@ -240,8 +248,7 @@ def table(reports: List[dict]) -> str:
         }
         changes['defaults', ''] = ' / '.join(f'{a:.3f}' for a in figures(defaults))
         columns.append(changes)
-    keys = dict.fromkeys(key for changes in [dict.fromkeys([('defaults', '')]), *columns]
-                         for key in changes)
+    keys = dict.fromkeys([('defaults', ''), *(key for changes in columns for key in changes)])
     lines = [['rule', 'changed to', *(report['name'] for report in reports)]]
     lines.append(['---'] * len(lines[0]))
     lines += [[*key, *(changes.get(key, '') for changes in columns)] for key in keys]

@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 
+from kdc_mm.codecs.agreement import KeypointTolerance, Tolerance
 from kdc_mm.codecs.cluster import Candidates
 from kdc_mm.codecs.people import Poses
 from kdc_mm.codecs.pose_seg import PoseSeg
@@ -26,15 +27,20 @@ class Rule(NamedTuple):
     constants: Dict[str, Any] = {}
 
 
+def codec_arguments(settings: Dict) -> Dict:
+    """A codec's config without its type."""
+    return {name: value for name, value in settings.items() if name != 'type'}
+
+
 @contextlib.contextmanager
 def changed_codec(settings: Dict, rule: Rule) -> Iterator[PoseSeg]:
     """The codec with one rule changed, for as long as the context lasts.
 
     Args:
-        settings (dict): Arguments of :class:`PoseSeg`.
+        settings (dict): Config of :class:`PoseSeg`.
         rule (Rule): What is changed.
     """
-    settings = {name: value for name, value in settings.items() if name != 'type'}
+    settings = codec_arguments(settings)
     default = PoseSeg(**settings)
     for name, value in rule.settings.items():
         value = value(default) if callable(value) else value
@@ -83,7 +89,6 @@ def _one_candidate(embedding: np.ndarray, log_sigma: np.ndarray, weight: np.ndar
 
 def _votes_of_one_place(merge_radius: float):
     """Tolerance of two votes whose person centroids need not agree."""
-    from kdc_mm.codecs.agreement import KeypointTolerance, Tolerance
     return KeypointTolerance(Tolerance(merge_radius, 0.), Tolerance(1e9, 0., merge_radius))
 
 
