@@ -47,12 +47,14 @@ class GroupSettings(NamedTuple):
     """What belongs together, and how sure it has to be.
 
     ``tolerance`` of two detected keypoints; ``join_by_centroid``: where limbs end, detected
-    keypoints with the same person centroid follow; ``keypoint_threshold`` least confidence of a
+    keypoints with the same person centroid follow; ``replace_margin``: a placed keypoint replaces a
+    detected one if it is so many times as sure; ``keypoint_threshold`` least confidence of a
     keypoint that a person holds; ``person_threshold`` least mean score of a person's own
     keypoints, one of which is detected; ``max_persons``.
     """
     tolerance: GroupingTolerance
     join_by_centroid: bool
+    replace_margin: float
     keypoint_threshold: float
     person_threshold: float
     max_persons: int
@@ -73,15 +75,13 @@ class Hypotheses(NamedTuple):
     ``position`` (m, K, 2); ``score`` (m, K) of the detected keypoint, or heat where one is placed;
     ``confidence`` (m, K): score times agreement with the person, -1 while unknown;
     ``person_centroid`` (m, K, 2) that each keypoint names; ``member`` (m, K) number of the detected
-    keypoint or -1; ``detected`` (m, K) bool: one lies there, even if the fields place it more
-    surely; ``own`` (m, K) bool: no surer person holds it.
+    keypoint or -1; ``own`` (m, K) bool: no surer person holds it.
     """
     position: np.ndarray
     score: np.ndarray
     confidence: np.ndarray
     person_centroid: np.ndarray
     member: np.ndarray
-    detected: np.ndarray
     own: np.ndarray
 
 
@@ -137,7 +137,7 @@ def assemble_poses(persons: Hypotheses, oks_sigmas: Sequence[float], error_px: f
     """
     strength = expected_oks(persons, oks_sigmas, error_px)
     order = np.argsort(-strength, kind='stable')
-    poses = Poses(persons.position, persons.score, persons.detected, strength)
+    poses = Poses(persons.position, persons.score, persons.member >= 0, strength)
     return Poses(*(part[order] for part in poses))
 
 
@@ -238,7 +238,6 @@ def _find_persons(evidence, queue, graph, settings, errors):
         person = _person(persons, count)
         person.confidence[:] = -1
         person.member[:] = -1
-        person.detected[:] = False
         _take(person, keypoints, i, keypoints.score[i])
         _follow_detected(person, evidence, graph, settings)
         _follow_fields(person, evidence, graph, settings, errors)
@@ -247,8 +246,7 @@ def _find_persons(evidence, queue, graph, settings, errors):
         is_seen = (person.own & (person.member >= 0)).any()
         count += is_seen and (person.score * person.own).mean() > settings.person_threshold
     return Hypotheses(persons.position[:count], persons.score[:count], persons.confidence[:count],
-                      persons.person_centroid[:count], persons.member[:count],
-                      persons.detected[:count], persons.own[:count])
+                      persons.person_centroid[:count], persons.member[:count], persons.own[:count])
 
 
 @numba.njit(cache=True)
@@ -258,15 +256,14 @@ def _unknown_persons(count, num_keypoints):
     return Hypotheses(
         np.zeros((count, num_keypoints, 2), np.float32), np.zeros(shape, np.float32),
         np.zeros(shape, np.float32), np.zeros((count, num_keypoints, 2), np.float32),
-        np.zeros(shape, np.int64), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_))
+        np.zeros(shape, np.int64), np.zeros(shape, np.bool_))
 
 
 @numba.njit(cache=True)
 def _person(persons, p):
     """Person p of the Hypotheses, as a view."""
     return Hypotheses(persons.position[p], persons.score[p], persons.confidence[p],
-                      persons.person_centroid[p], persons.member[p], persons.detected[p],
-                      persons.own[p])
+                      persons.person_centroid[p], persons.member[p], persons.own[p])
 
 
 @numba.njit(cache=True)
@@ -288,7 +285,6 @@ def _take(person, keypoints, i, confidence):
     person.score[kind] = keypoints.score[i]
     person.confidence[kind] = confidence
     person.member[kind] = i
-    person.detected[kind] = True
 
 
 @numba.njit(cache=True)
@@ -356,7 +352,7 @@ def _same_person(person, keypoints, tolerance):
 @numba.njit(cache=True)
 def _follow_fields(person, evidence, graph, settings, errors):
     """Place keypoints where limbs and KeyCentroids lead, from the surest one on: those that are not
-    detected, and those of which the fields are surer than of the detected one."""
+    detected, and those that agree better with the person than the detected one."""
     done = np.zeros(len(person.score), np.bool_)
     while True:
         k = _surest(person.confidence, done)
@@ -385,8 +381,8 @@ def _place(person, edge, evidence, graph, settings, errors):
     error = _person_centroid_error(person.position[start], person.person_centroid[start], position,
                                    person_centroid, settings.tolerance.person_centroid)
     confidence = heat * gaussian_njit(error**2, errors.placing_sigma)
-    if confidence > person.confidence[end]:
-        person.detected[end] &= distance(position, person.position[end]) <= errors.keypoint_px
+    margin = settings.replace_margin if person.member[end] >= 0 else 1.
+    if confidence > margin * person.confidence[end]:
         person.position[end] = position
         person.person_centroid[end] = person_centroid
         person.score[end] = heat

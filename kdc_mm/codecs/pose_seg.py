@@ -165,9 +165,11 @@ class PoseSeg(BaseKeypointCodec):
 
     def _group_settings(self, tolerance: dict, keypoint_threshold: float, person_threshold: float,
                         max_persons: int) -> GroupSettings:
+        margin = self.refinement.replace_margin
         return GroupSettings(
             grouping_tolerance(**tolerance), self.refinement.join_by_centroid,
-            float(keypoint_threshold), float(person_threshold), max_persons)
+            float('inf') if margin is None else float(margin), float(keypoint_threshold),
+            float(person_threshold), max_persons)
 
     @property
     def heatmap_size(self) -> Tuple[int, int]:

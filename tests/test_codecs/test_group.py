@@ -23,7 +23,7 @@ SKELETON = build_skeleton('configs/_base_/datasets/coco.py')
 GRAPH = SKELETON.graph
 EDGES, OUTGOING, RANK = GRAPH
 TOLERANCE = grouping_tolerance()
-SETTINGS = GroupSettings(TOLERANCE, True, 0.1, 0.02, 50)
+SETTINGS = GroupSettings(TOLERANCE, True, 1.05, 0.1, 0.02, 50)
 STRIDE, CELLS, KEYPOINT_PX = 8, 26, 6.
 
 
@@ -129,8 +129,7 @@ class Walk:
 
     def take(self, person, i, confidence):
         person[self.found.channel[i]] = dict(
-            named=self.named[i], score=self.found.score[i], confidence=confidence, member=i,
-            detected=True)
+            named=self.named[i], score=self.found.score[i], confidence=confidence, member=i)
 
     def surest(self, person, done):
         return max((k for k in sorted(person) if k not in done), default=None,
@@ -173,11 +172,10 @@ class Walk:
             for edge, (start, end) in enumerate(EDGES):
                 if start == k and end not in done:
                     placed = self.place(person[k], edge, end)
-                    known = person.get(end, dict(confidence=-1, detected=False))
-                    if placed['confidence'] > known['confidence']:
-                        detected = known['detected'] and distance(
-                            placed['named'][0], known['named'][0]) <= KEYPOINT_PX
-                        person[end] = dict(placed, detected=detected)
+                    known = person.get(end, dict(confidence=-1, member=None))
+                    margin = self.settings.replace_margin if known['member'] is not None else 1
+                    if placed['confidence'] > margin * known['confidence']:
+                        person[end] = placed
 
     def place(self, start, edge, end):
         if start['member'] is None:
@@ -201,8 +199,7 @@ def assert_same_persons(found, fields, settings=SETTINGS):
         points = [person[k] for k in range(17)]
         members = [-1 if point['member'] is None else point['member'] for point in points]
         assert persons.member[p].tolist() == members
-        for name in ('own', 'detected'):
-            assert getattr(persons, name)[p].tolist() == [point[name] for point in points]
+        assert persons.own[p].tolist() == [point['own'] for point in points]
         np.testing.assert_allclose(persons.position[p], [point['named'][0] for point in points],
                                    atol=1e-2)
         for name in ('score', 'confidence'):
@@ -211,8 +208,10 @@ def assert_same_persons(found, fields, settings=SETTINGS):
     return persons
 
 
-@pytest.mark.parametrize('settings', [SETTINGS, SETTINGS._replace(join_by_centroid=False)],
-                         ids=['all', 'limbs alone'])
+@pytest.mark.parametrize('settings', [
+    SETTINGS, SETTINGS._replace(join_by_centroid=False),
+    SETTINGS._replace(replace_margin=float('inf'))
+], ids=['all', 'limbs alone', 'detected keypoints stay'])
 @pytest.mark.parametrize('seed, num_persons, noise', [(0, 4, 1.), (1, 4, 2.), (2, 6, 4.)])
 def test_persons_are_those_of_a_walk_keypoint_by_keypoint(seed, num_persons, noise, settings):
     rng = np.random.default_rng(seed)
@@ -251,9 +250,8 @@ def two_hypotheses():
     position[:, 0], position[:, 1] = 0, 1
     position = (position * [[[40]], [[100]]]).astype(np.float32)
     score = rng.uniform(0.4, 1, (1, 17)).repeat(2, 0).astype(np.float32)
-    detected = rng.random((2, 17)) < 0.5
-    return Hypotheses(position, score, score, position, np.where(detected, 3, -1), detected,
-                      np.ones((2, 17), bool))
+    member = np.where(rng.random((2, 17)) < 0.5, -1, 3)
+    return Hypotheses(position, score, score, position, member, np.ones((2, 17), bool))
 
 
 def test_a_pose_is_as_strong_as_the_oks_that_its_errors_leave():
@@ -282,7 +280,7 @@ def test_poses_come_strongest_first_and_tell_what_is_detected():
     poses = assemble_poses(persons, SKELETON.oks_sigmas, 10.)
     np.testing.assert_array_equal(poses.keypoints, persons.position[::-1])
     np.testing.assert_array_equal(poses.scores, persons.score[::-1])
-    np.testing.assert_array_equal(poses.detected, persons.detected[::-1])
+    np.testing.assert_array_equal(poses.detected, persons.member[::-1] >= 0)
     assert poses.strength[0] > poses.strength[1]
 
 

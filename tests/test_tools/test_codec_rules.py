@@ -70,8 +70,9 @@ def test_people_are_decoded_under_every_rule_and_nothing_stays_changed(rule):
 
 
 def test_a_rule_changes_settings_inside_others_and_constants_of_modules():
-    rule = Rule('two', '', settings={'refine.second_choice': 0.5, 'vote_radius': lambda c: c.radius},
-                constants={'group._KEY_CENTROID_STEPS': 7})
+    rule = Rule(
+        'two', '', constants={'group._KEY_CENTROID_STEPS': 7},
+        settings={'refine.second_choice': 0.5, 'vote_radius': lambda codec: codec.radius})
     before = dict(SETTINGS, refine=dict(unposed_area=9.))
     with changed_codec(before, rule) as codec:
         assert (codec.refinement.second_choice, codec.refinement.unposed_area) == (0.5, 9.)
