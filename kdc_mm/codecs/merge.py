@@ -13,6 +13,8 @@ _WEIGHT_STEPS = 63
 #: A keypoint with this share of an undisturbed disk's weight has full support.
 _FULL_SUPPORT = 0.25
 
+#: Votes nearer than so many cells may always mean one keypoint.
+_LEAST_CELLS = 0.75
 #: Votes that differ by up to so many σ may mean one keypoint.
 _SIGMAS_TO_MERGE = 4
 #: Median of |x − y| for independent x, y of a Gaussian with σ = 1.
@@ -46,8 +48,8 @@ def full_disk_weight(radius: float, vote_radius: float, stride: int) -> float:
 
 
 def fitting_merge_radius(votes: Votes, stride: int, most_px: float) -> float:
-    """Merge radius in pixels for the scatter of an image's votes, at least one cell."""
-    return float(np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), stride, most_px))
+    """Merge radius in pixels for the scatter of an image's votes, at least ``_LEAST_CELLS``."""
+    return float(np.clip(_SIGMAS_TO_MERGE * vote_scatter(votes), _LEAST_CELLS * stride, most_px))
 
 
 def vote_scatter(votes: Votes) -> float:

@@ -38,6 +38,8 @@ from .vote import PoseMaps, Votes, VoteSettings, collect_votes, split_by_image
 
 #: Expected error of a keypoint as a share of the disk radius, for the score of a pose.
 _ERROR_SHARE = 1 / 3
+#: Keypoints of a kind and person are one within this share of the merge radius: 3 σ of the votes.
+_SAME_KEYPOINT_SHARE = 0.75
 
 
 @KEYPOINT_CODECS.register_module()
@@ -297,8 +299,8 @@ class PoseSeg(BaseKeypointCodec):
 
     def group(self, keypoints: Keypoints, fields: PoseFields, merge_radius: float) -> Poses:
         """Keypoints of one image to poses, strongest first."""
-        persons = find_persons(keypoints, fields, self.skeleton.graph, merge_radius,
-                               self.group_settings)
+        persons = find_persons(keypoints, fields, self.skeleton.graph,
+                               _SAME_KEYPOINT_SHARE * merge_radius, self.group_settings)
         return assemble_poses(persons, self.skeleton.oks_sigmas, _ERROR_SHARE * self.radius)
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:

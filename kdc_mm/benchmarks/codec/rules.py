@@ -119,6 +119,7 @@ RULES = [
     Rule('merge_radius', '2 cells',
          settings=dict(merge_radius=lambda codec: 2. * codec.heatmap_stride)),
     *_constant('merge._SIGMAS_TO_MERGE', 2, 8),
+    *_constant('merge._LEAST_CELLS', 0.1, 1.5),
     *_constant('merge._LAG', 1),
     *_constant('merge._FULL_SUPPORT', 1e-6, 0.1, 0.5),
     *_setting('keypoint_threshold', 0.02, 0.2),
@@ -130,6 +131,9 @@ RULES = [
     *_setting('refine.replace_margin', None, 1., 1.25),
     *_constant('group._KEY_CENTROID_STEPS', 1, 2, 4),
     *_constant('group._PLACING_DIFFERENCES', 0, 3, 12),
+    *_constant('group._LEAST_PLACING_SIGMA', 1, 4, 1000),
+    *_constant('group._HELD_SHARE', 1, 1000),
+    *_constant('pose_seg._SAME_KEYPOINT_SHARE', 0.5, 1.),
     *_setting('person_threshold', 1e-4, 0.05, 0.1),
     Rule('poses rank by expected OKS', 'mean own score', constants={
         'group.expected_oks': _mean_own_score}),
