@@ -65,10 +65,13 @@ class GroupSettings(NamedTuple):
 
 
 class ImageErrors(NamedTuple):
-    """How far one image's maps err: keypoints of a kind within ``keypoint_px`` are one;
-    ``placing_sigma``, in tolerances, of the person centroids that placed keypoints name."""
+    """How far one image's maps err: keypoints of a kind within ``keypoint_px`` are one, if their
+    person centroids agree within ``held``; ``placing_sigma``, in tolerances, of the person
+    centroids that placed keypoints name, after ``key_centroid_steps``."""
     keypoint_px: float
+    held: Tolerance
     placing_sigma: float
+    key_centroid_steps: int
 
 
 class Hypotheses(NamedTuple):
@@ -77,13 +80,15 @@ class Hypotheses(NamedTuple):
     ``position`` (m, K, 2); ``score`` (m, K) of the detected keypoint, or heat where one is placed;
     ``confidence`` (m, K): score times agreement with the person, -1 while unknown;
     ``person_centroid`` (m, K, 2) that each keypoint names; ``member`` (m, K) number of the detected
-    keypoint or -1; ``own`` (m, K) bool: no surer person holds it.
+    keypoint or -1; ``detected`` (m, K) bool: one lies there, even if the fields place it more
+    surely; ``own`` (m, K) bool: no surer person holds it.
     """
     position: np.ndarray
     score: np.ndarray
     confidence: np.ndarray
     person_centroid: np.ndarray
     member: np.ndarray
+    detected: np.ndarray
     own: np.ndarray
 
 
@@ -122,8 +127,13 @@ def find_persons(keypoints: Keypoints, fields: PoseFields, graph: KinematicGraph
     """
     bounds = np.searchsorted(keypoints.channel, np.arange(len(graph.outgoing) + 1))
     difference = _person_centroid_difference(keypoints, bounds, graph, settings.tolerance)
-    errors = ImageErrors(np.float32(keypoint_px), np.float32(
-        max(_LEAST_PLACING_SIGMA, _PLACING_DIFFERENCES * difference)))
+    person_centroid = settings.tolerance.person_centroid
+    held = Tolerance(np.float32(keypoint_px), np.float32(_HELD_SHARE) * person_centroid.relative,
+                     person_centroid.least_px)
+    errors = ImageErrors(
+        np.float32(keypoint_px), held,
+        np.float32(max(_LEAST_PLACING_SIGMA, _PLACING_DIFFERENCES * difference)),
+        _KEY_CENTROID_STEPS)
     return _find_persons(Evidence(keypoints, bounds, fields),
                          np.argsort(-keypoints.score, kind='stable'), graph, settings, errors)
 
@@ -139,7 +149,7 @@ def assemble_poses(persons: Hypotheses, oks_sigmas: Sequence[float], error_px: f
     persons = with_unknown_in_the_middle(persons)
     strength = expected_oks(persons, oks_sigmas, error_px)
     order = np.argsort(-strength, kind='stable')
-    poses = Poses(persons.position, persons.score, persons.member >= 0, strength)
+    poses = Poses(persons.position, persons.score, persons.detected, strength)
     return Poses(*(part[order] for part in poses))
 
 
@@ -249,6 +259,7 @@ def _find_persons(evidence, queue, graph, settings, errors):
         person = _person(persons, count)
         person.confidence[:] = -1
         person.member[:] = -1
+        person.detected[:] = False
         _take(person, keypoints, i, keypoints.score[i])
         _follow_detected(person, evidence, graph, settings)
         _follow_fields(person, evidence, graph, settings, errors)
@@ -258,7 +269,8 @@ def _find_persons(evidence, queue, graph, settings, errors):
         is_seen = (person.own & (person.member >= 0)).any()
         count += is_seen and (person.score * person.own).mean() > settings.person_threshold
     return Hypotheses(persons.position[:count], persons.score[:count], persons.confidence[:count],
-                      persons.person_centroid[:count], persons.member[:count], persons.own[:count])
+                      persons.person_centroid[:count], persons.member[:count],
+                      persons.detected[:count], persons.own[:count])
 
 
 @numba.njit(cache=True)
@@ -268,29 +280,27 @@ def _unknown_persons(count, num_keypoints):
     return Hypotheses(
         np.zeros((count, num_keypoints, 2), np.float32), np.zeros(shape, np.float32),
         np.zeros(shape, np.float32), np.zeros((count, num_keypoints, 2), np.float32),
-        np.zeros(shape, np.int64), np.zeros(shape, np.bool_))
+        np.zeros(shape, np.int64), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_))
 
 
 @numba.njit(cache=True)
 def _person(persons, p):
     """Person p of the Hypotheses, as a view."""
     return Hypotheses(persons.position[p], persons.score[p], persons.confidence[p],
-                      persons.person_centroid[p], persons.member[p], persons.own[p])
+                      persons.person_centroid[p], persons.member[p], persons.detected[p],
+                      persons.own[p])
 
 
 @numba.njit(cache=True)
 def _is_held(kind, position, person_centroid, persons, count, settings, errors):
     """Whether one of the first ``count`` persons holds a keypoint: near it, of its person centroid.
     """
-    tolerance = settings.tolerance.person_centroid
-    tolerance = Tolerance(errors.keypoint_px, np.float32(_HELD_SHARE) * tolerance.relative,
-                          tolerance.least_px)
     for p in range(count):
         if (persons.confidence[p, kind] >= settings.keypoint_threshold
                 and distance(persons.position[p, kind], position) <= errors.keypoint_px
                 and _person_centroid_error(
                     persons.position[p, kind], persons.person_centroid[p, kind], position,
-                    person_centroid, tolerance) < 1):
+                    person_centroid, errors.held) < 1):
             return True
     return False
 
@@ -304,6 +314,7 @@ def _take(person, keypoints, i, confidence):
     person.score[kind] = keypoints.score[i]
     person.confidence[kind] = confidence
     person.member[kind] = i
+    person.detected[kind] = True
 
 
 @numba.njit(cache=True)
@@ -394,7 +405,7 @@ def _place(person, edge, evidence, graph, settings, errors):
         position = follow_vectors(fields.limbs[edge], person.position[start], fields.stride, 1)
     if len(fields.key_centroids):
         position = follow_vectors(fields.key_centroids[end], position, fields.stride,
-                                  _KEY_CENTROID_STEPS)
+                                  errors.key_centroid_steps)
     heat = interpolate(fields.heat[end], position, fields.stride)
     person_centroid = follow_vectors(fields.person_centroids[end], position, fields.stride, 1)
     error = _person_centroid_error(person.position[start], person.person_centroid[start], position,
@@ -402,6 +413,7 @@ def _place(person, edge, evidence, graph, settings, errors):
     confidence = heat * gaussian_njit(error**2, errors.placing_sigma)
     margin = settings.replace_margin if person.member[end] >= 0 else 1.
     if confidence > margin * person.confidence[end]:
+        person.detected[end] &= distance(position, person.position[end]) <= errors.keypoint_px
         person.position[end] = position
         person.person_centroid[end] = person_centroid
         person.score[end] = heat

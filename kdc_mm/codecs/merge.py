@@ -65,17 +65,17 @@ def vote_scatter(votes: Votes) -> float:
         float: 0 without such pairs.
     """
     step = 1 + len(votes.channel) // _SCATTER_SAMPLES
-    differences = _lagged_differences(votes.channel, votes.cell, votes.position, step)
+    differences = _lagged_differences(votes.channel, votes.cell, votes.position, step, _LAG)
     return float(np.median(differences) / _MEDIAN_DIFFERENCE) if len(differences) else 0.
 
 
 @numba.njit(cache=True)
-def _lagged_differences(channel, cell, position, step):
-    """|x − x'| and |y − y'| (D,) of every ``step``-th vote and the one ``_LAG`` cells on in its row
+def _lagged_differences(channel, cell, position, step, lag):
+    """|x − x'| and |y − y'| (D,) of every ``step``-th vote and the one ``lag`` cells on in its row
     or its column; ``channel`` (M,), ``cell`` (M, 2) and ``position`` (M, 2) as of Votes."""
     differences = np.empty(4 * len(channel), np.float32)
     count = 0
-    for lag_v, lag_u in ((0, _LAG), (_LAG, 0)):
+    for lag_v, lag_u in ((0, lag), (lag, 0)):
         j = 0
         for i in range(0, len(channel), step):
             sought = channel[i], cell[i, 0] + lag_v, cell[i, 1] + lag_u

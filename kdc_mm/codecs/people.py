@@ -26,7 +26,7 @@ class Poses(NamedTuple):
     """n persons, strongest first.
 
     ``keypoints`` (n, K, 2) input pixels, ``scores`` (n, K), ``detected`` (n, K) bool: false where
-    limbs and KeyCentroids place a keypoint, or a surer person holds it; ``strength`` (n,) the OKS
+    only limbs and KeyCentroids lead to a keypoint; ``strength`` (n,) the OKS
     that each pose may expect.
     """
     keypoints: np.ndarray

@@ -23,7 +23,7 @@ SKELETON = build_skeleton('configs/_base_/datasets/coco.py')
 GRAPH = SKELETON.graph
 EDGES, OUTGOING, RANK = GRAPH
 TOLERANCE = grouping_tolerance()
-SETTINGS = GroupSettings(TOLERANCE, True, 1.25, 0.1, 0.02, 50)
+SETTINGS = GroupSettings(TOLERANCE, True, 1.05, 0.1, 0.02, 50)
 STRIDE, CELLS, KEYPOINT_PX = 8, 26, 6.
 
 
@@ -130,7 +130,8 @@ class Walk:
 
     def take(self, person, i, confidence):
         person[self.found.channel[i]] = dict(
-            named=self.named[i], score=self.found.score[i], confidence=confidence, member=i)
+            named=self.named[i], score=self.found.score[i], confidence=confidence, member=i,
+            detected=True)
 
     def surest(self, person, done):
         return max((k for k in sorted(person) if k not in done), default=None,
@@ -173,10 +174,12 @@ class Walk:
             for edge, (start, end) in enumerate(EDGES):
                 if start == k and end not in done:
                     placed = self.place(person[k], edge, end)
-                    known = person.get(end, dict(confidence=-1, member=None))
+                    known = person.get(end, dict(confidence=-1, member=None, detected=False))
                     margin = self.settings.replace_margin if known['member'] is not None else 1
                     if placed['confidence'] > margin * known['confidence']:
-                        person[end] = placed
+                        detected = known['detected'] and distance(
+                            placed['named'][0], known['named'][0]) <= KEYPOINT_PX
+                        person[end] = dict(placed, detected=detected)
 
     def place(self, start, edge, end):
         if start['member'] is None:
@@ -200,7 +203,8 @@ def assert_same_persons(found, fields, settings=SETTINGS):
         points = [person[k] for k in range(17)]
         members = [-1 if point['member'] is None else point['member'] for point in points]
         assert persons.member[p].tolist() == members
-        assert persons.own[p].tolist() == [point['own'] for point in points]
+        for name in ('own', 'detected'):
+            assert getattr(persons, name)[p].tolist() == [point[name] for point in points]
         np.testing.assert_allclose(persons.position[p], [point['named'][0] for point in points],
                                    atol=1e-2)
         for name in ('score', 'confidence'):
@@ -251,8 +255,9 @@ def two_hypotheses():
     position[:, 0], position[:, 1] = 0, 1
     position = (position * [[[40]], [[100]]]).astype(np.float32)
     score = rng.uniform(0.4, 1, (1, 17)).repeat(2, 0).astype(np.float32)
-    member = np.where(rng.random((2, 17)) < 0.5, -1, 3)
-    return Hypotheses(position, score, score, position, member, np.ones((2, 17), bool))
+    detected = rng.random((2, 17)) < 0.5
+    return Hypotheses(position, score, score, position, np.where(detected, 3, -1), detected,
+                      np.ones((2, 17), bool))
 
 
 def test_a_pose_is_as_strong_as_the_oks_that_its_errors_leave():
@@ -281,7 +286,7 @@ def test_poses_come_strongest_first_and_tell_what_is_detected():
     poses = assemble_poses(persons, SKELETON.oks_sigmas, 10.)
     np.testing.assert_array_equal(poses.keypoints, persons.position[::-1])
     np.testing.assert_array_equal(poses.scores, persons.score[::-1])
-    np.testing.assert_array_equal(poses.detected, persons.member[::-1] >= 0)
+    np.testing.assert_array_equal(poses.detected, persons.detected[::-1])
     assert poses.strength[0] > poses.strength[1]
 
 

@@ -82,7 +82,7 @@ def test_a_surer_place_replaces_a_detected_keypoint_only_where_that_is_wanted():
         return codec.batch_decode(maps, [None])[0].poses
 
     placed, detected = decode(), decode(replace_margin=None)
-    assert not placed.detected[0, 9] and detected.detected[0, 9]
+    assert placed.detected.all() and detected.detected.all()
     assert placed.scores[0, 9] > 1.25 * detected.scores[0, 9]
     for poses in (placed, detected):
         assert poses.detected.sum() >= 16
