@@ -120,4 +120,4 @@ def _hypotheses(member: np.ndarray, keypoints: Keypoints) -> Hypotheses:
                           for part in keypoints))  # which number -1 reads
     score = of_none.score[member]
     return Hypotheses(of_none.position[member], score, np.where(found, score, -1),
-                      of_none.person_centroid[member], member, found)
+                      of_none.person_centroid[member], member, found, found)

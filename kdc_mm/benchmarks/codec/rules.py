@@ -128,7 +128,7 @@ RULES = [
     *_setting('tolerance.centroid_px', 0.01, 4.),
     *_setting('tolerance.centroid_relative', 0.01, 0.15),
     *_setting('refine.join_by_centroid', False),
-    *_setting('refine.replace_margin', None, 1., 1.05),
+    *_setting('refine.replace_margin', None, 1., 1.25),
     *_constant('group._KEY_CENTROID_STEPS', 1, 2, 4),
     *_constant('group._PLACING_DIFFERENCES', 0, 3, 12),
     *_constant('group._LEAST_PLACING_SIGMA', 1, 4, 1000),
