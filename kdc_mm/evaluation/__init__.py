@@ -1,4 +1,5 @@
 from .detected_person_metric import DetectedPersonSegMetric
+from .person_pose_metric import PersonPoseMetric
 from .person_seg_metric import PersonSegMetric
 
-__all__ = ['DetectedPersonSegMetric', 'PersonSegMetric']
+__all__ = ['DetectedPersonSegMetric', 'PersonPoseMetric', 'PersonSegMetric']
