@@ -331,8 +331,9 @@ def _category(row: dict, metainfo: dict) -> dict:
     """The row of the category of persons."""
     names = metainfo.get('person_categories') or ('person', )
     row = dict(row, id=PERSON_ID, name=names[0])
-    if 'keypoints' in row and 'keypoint_id2name' in metainfo:
-        row['keypoints'] = list(metainfo['keypoint_id2name'].values())
+    names = list(metainfo.get('keypoint_id2name', {}).values())
+    if isinstance(row.get('keypoints'), list) and len(row['keypoints']) == len(names):
+        row['keypoints'] = names
     return row
 
 
@@ -342,7 +343,7 @@ def _keypoint_order(category: dict, metainfo: dict, path: str,
     order than the data set."""
     wanted = [_plain(name) for name in metainfo.get('keypoint_id2name', {}).values()]
     found = category.get('keypoints')
-    if not wanted or not isinstance(found, list):
+    if not isinstance(found, list) or len(found) != len(wanted):
         return None
     found = [_plain(name) for name in found]
     moved = [name for name in found if name in wanted
