@@ -30,6 +30,9 @@ NUM_EXAMPLES = 3
 #: Share of a person's box that is taken for its area where no mask tells it, as by xtcocotools.
 _BOX_AREA = 0.53
 
+#: The change that does not matter to who leaves areas alone.
+NO_AREA = 'annotations have no area, taken from the mask or the box'
+
 Changes = Dict[str, List[str]]
 
 
@@ -97,7 +100,7 @@ def load_annotations(path: str) -> dict:
             [f'{path} is not encoded as UTF-8 ({error}): save it as UTF-8.']) from error
     except (ValueError, RecursionError) as error:
         raise AnnotationError(
-            [f'{path} is no JSON file ({error}): download or export it again.']) from error
+            [f'{path} is no JSON file ({error}): export it or download it again.']) from error
     if not isinstance(content, dict) or not isinstance(content.get('images'), list) \
             or not content['images']:
         raise AnnotationError([f"{path} lists no images: it is not in COCO's layout."])
@@ -472,7 +475,7 @@ def _clean_area(person: dict, image: dict, where: str, changes: Changes) -> None
     area = person.get('area')
     if type(area) in (int, float) and 0 < area < math.inf:
         return
-    changes['annotations have no area, taken from the mask or the box'].append(where)
+    changes[NO_AREA].append(where)
     if 'segmentation' in person:
         rle = as_rle(person['segmentation'], image['height'], image['width'])
         person['area'] = int(cocomask.area(rle))

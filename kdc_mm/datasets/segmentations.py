@@ -6,6 +6,9 @@ from typing import Any, Iterable, List, Optional
 import numpy as np
 import pycocotools.mask as cocomask
 
+#: Polygons of this area, in pixels, cover pixel centres whatever their shape.
+_SURELY_DRAWN = 100.
+
 
 def as_rle(segmentation, height: int, width: int) -> dict:
     """One compressed RLE of a segmentation that :func:`clean_segmentation` has passed."""
@@ -45,12 +48,11 @@ def clean_segmentation(segmentation: Any, height: int, width: int):
             return None
         merged = cocomask.merge(parts)
         return dict(size=[height, width], counts=merged['counts'].decode())
-    polygons = list(_polygons(segmentation))
-    drawn = [polygon for polygon in polygons if _is_drawn(polygon, height, width)]
-    if not drawn:
+    polygons = [polygon for polygon in _polygons(segmentation) if _has_area(polygon)]
+    if not any(_is_in_image(polygon, height, width) for polygon in polygons):
         return None
-    return segmentation if drawn == segmentation else [
-        np.array(polygon, dtype=float).tolist() for polygon in drawn]
+    return segmentation if polygons == segmentation else [
+        np.array(polygon, dtype=float).tolist() for polygon in polygons]
 
 
 def _clean_rle(rle: dict, height: int, width: int) -> Optional[dict]:
@@ -115,18 +117,28 @@ def _point(part: Any) -> Optional[list]:
     return part if is_pair and not any(isinstance(one, (list, dict)) for one in part) else None
 
 
-def _is_drawn(polygon: list, height: int, width: int) -> bool:
-    """Whether a polygon covers something of the image."""
+def _has_area(polygon: list) -> bool:
+    """Whether a polygon is one, and covers something."""
     if len(polygon) < 6 or len(polygon) % 2:
         return False
     try:
         points = np.array(polygon, dtype=float)
     except (TypeError, ValueError):
         return False
+    return bool(np.isfinite(points).all()) and _area(points) > 1e-6
+
+
+def _area(points: np.ndarray) -> float:
+    """Area of a polygon x0, y0, x1, y1, ..."""
     x, y = points[::2], points[1::2]
-    if not np.isfinite(points).all() or x.max() <= 0 or y.max() <= 0 or x.min() >= width \
-            or y.min() >= height:
-        return False
-    doubled = x @ np.roll(y, 1) - y @ np.roll(x, 1)
-    return abs(doubled) >= 2 or cocomask.area(
-        cocomask.merge(cocomask.frPyObjects([polygon], height, width))) > 0
+    return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+
+
+def _is_in_image(polygon: list, height: int, width: int) -> bool:
+    """Whether a polygon covers something of the image."""
+    points = np.array(polygon, dtype=float)
+    x, y = points[::2], points[1::2]
+    if min(x.min(), y.min()) >= 0 and x.max() <= width and y.max() <= height \
+            and _area(points) >= _SURELY_DRAWN:
+        return True
+    return bool(cocomask.area(cocomask.frPyObjects([points.tolist()], height, width))[0])
