@@ -117,6 +117,7 @@ def clean_annotations(content: dict, path: str, metainfo: dict,
     refused: Changes = defaultdict(list)
     images = _clean_images(content['images'], image_folder, changes, refused)
     _raise_refused(path, refused)
+    _number_images(images, changes)
     cleaned = dict(content, images=list(images.values()))
     if 'annotations' not in content:
         return Reading(dict(cleaned, categories=[_category({}, metainfo)]), dict(changes))
@@ -132,6 +133,8 @@ def clean_annotations(content: dict, path: str, metainfo: dict,
     if persons - {PERSON_ID} or row.get('name', 'person') != _category(row, metainfo)['name']:
         changes[f'persons are written as category {PERSON_ID}'] = [
             f'category {_name(categories, one)!r}, id {one}' for one in sorted(persons, key=str)]
+    if not persons & categories.keys():
+        changes['categories do not list that of persons'] = [f'{len(categories)} are listed']
     order = _keypoint_order(row, metainfo, path, changes)
 
     annotations = []
@@ -197,6 +200,9 @@ def _clean_images(rows: List[Any], folder: Optional[str], changes: Changes,
             refused['images lack an id or a file name'].append(f'{str(row)[:80]}')
             continue
         image = dict(row, id=as_id(row['id']), file_name=row['file_name'].replace('\\', '/'))
+        if type(row['id']) is not int:
+            changes['images have an id that is not written as an integer'].append(
+                f'image {row["id"]!r}')
         if image['file_name'] != row['file_name']:
             changes['images have backslashes in their file name, read as /'].append(
                 f'image {row["id"]}')
@@ -204,15 +210,16 @@ def _clean_images(rows: List[Any], folder: Optional[str], changes: Changes,
         before = images.setdefault(image['id'], image)
         if before is not image:
             _note_repeated(before, image, changes, refused)
-    if not all(type(key) is int for key in images):
-        changes['images get numbers for ids, from 1 in their order'] = [
-            f'image {key}' for key in images if type(key) is not int]
+    return images
+
+
+def _number_images(images: Dict[Any, dict], changes: Changes) -> None:
+    """Numbers from 1 on for the images' ids, if one of them is no integer."""
+    words = [f'image {key}' for key in images if type(key) is not int]
+    if words:
+        changes['images get numbers for ids, from 1 in their order'] = words
         for number, image in enumerate(images.values(), 1):
             image['id'] = number
-    elif any(type(row.get('id')) is not int for row in rows):
-        changes['images have ids that are not written as integers'] = [
-            f'image {row["id"]!r}' for row in rows if type(row['id']) is not int]
-    return images
 
 
 def _clean_size(image: dict, folder: Optional[str], changes: Changes, refused: Changes) -> None:
@@ -322,8 +329,8 @@ def _rows_of_persons(rows: List[dict], persons: Set[Any], categories: Dict[Any, 
         category = as_id(ann.get('category_id'))
         if category in persons or category is None and (len(categories) < 2 or is_labelled(ann)):
             kept.append(ann)
-            if 'category_id' not in ann:
-                changes['annotations have no category, taken for persons'].append(_where(ann))
+            if type(ann.get('category_id')) is not int:
+                changes['annotations have no integer for their category'].append(_where(ann))
         else:
             name = _name(categories, category)
             changes[f'annotations are of category {name!r}, left out'].append(_where(ann))

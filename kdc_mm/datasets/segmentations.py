@@ -51,8 +51,10 @@ def clean_segmentation(segmentation: Any, height: int, width: int):
     polygons = [polygon for polygon in _polygons(segmentation) if _has_area(polygon)]
     if not any(_is_in_image(polygon, height, width) for polygon in polygons):
         return None
-    return segmentation if polygons == segmentation else [
-        np.array(polygon, dtype=float).tolist() for polygon in polygons]
+    if polygons == segmentation and all(
+            set(map(type, polygon)) <= {int, float} for polygon in polygons):
+        return segmentation
+    return [np.array(polygon, dtype=float).tolist() for polygon in polygons]
 
 
 def _clean_rle(rle: dict, height: int, width: int) -> Optional[dict]:
