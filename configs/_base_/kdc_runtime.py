@@ -10,7 +10,8 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=10, save_best='coco/AP', rule='greater',
                     max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='PoseSegVisualizationHook', enable=False))
+    visualization=dict(type='PoseSegVisualizationHook', enable=False),
+    badcase=dict(type='PersonBadCaseHook', enable=False, metric_type='accuracy'))
 
 custom_hooks = [
     dict(type='SyncBuffersHook'),

@@ -33,6 +33,8 @@ class PersonFile:
         self.path, self.needs, self.metric = path, needs, metric
         self.raw = load_annotations(path)
         self.content: Dict[str, list] = {}
+        #: Whether it is said when not all images are evaluated.
+        self.says_partial = True
         self._check_needs(self.raw)
 
     def read(self, metainfo: dict) -> None:
@@ -78,7 +80,7 @@ class PersonFile:
                 'check_data.py --fix has written.'])
         cut = dict(self.content)
         cut['images'] = [image for image in cut['images'] if image['id'] in wanted]
-        if len(cut['images']) < len(self.content['images']):
+        if len(cut['images']) < len(self.content['images']) and self.says_partial:
             print_log(
                 f'{self.metric} evaluates {len(cut["images"])} of the '
                 f'{len(self.content["images"])} images in {self.path}.', logger='current')

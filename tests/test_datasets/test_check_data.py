@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
-from kdc_mm.datasets.check import check_config, largest_overlaps
+from kdc_mm.datasets.check import check_config, largest_overlaps, write_fixed
 from tests.conftest import grey_image, person
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,6 +165,105 @@ def test_overlap_is_the_iou_with_the_box_that_covers_most():
     assert largest_overlaps(boxes) == pytest.approx([0.9, 1 / 3, 0.9, 0])
     assert largest_overlaps([[0, 0, 1, 1]]).tolist() == [0]
     assert largest_overlaps([]).shape == (0, )
+
+
+# Copies in COCO's own form
+
+
+def as_tools_write(content):
+    """Ids from 0, another category, things that are no persons, keys that are missing."""
+    content['categories'] = [dict(id=0, name='human'), dict(id=5, name='dog')]
+    for number, ann in enumerate(content['annotations']):
+        ann.update(id=number, category_id=0)
+        del ann['area']
+    content['annotations'].append(dict(
+        id=9, image_id=3, category_id=5, bbox=[1, 1, 5, 5], segmentation=[[1, 1, 5, 1, 5, 5]]))
+    del content['images'][2]['width']
+    content['images'].append(dict(id=4, file_name='gone.png', width=80, height=60))
+
+
+def test_a_fixed_copy_passes_and_what_it_changed_is_listed(files, tmp_path):
+    edit(files, as_tools_write)
+    assert 'no width and height' in check_config(config(files))[0].errors[0]
+    check = check_config(config(files), fill_sizes=True)[0]
+    assert len(check.errors) == 1 and 'are missing: gone.png' in check.errors[0]
+    copy = tmp_path / 'fixed' / 'copy.json'
+    listed = '\n'.join(write_fixed(check, copy))
+    for words in ("category 'human', id 0", "category 'dog', left out (1): annotation 9 of image 3",
+                  'no area, taken from the mask or the box (3)', 'all get new ids',
+                  'width and height, taken from the image files (1): image 3', 'gone.png'):
+        assert words in listed
+
+    files['ann_file'] = str(copy)
+    train, val = check_config(config(files))
+    assert train.errors == train.warnings == val.errors == val.warnings == []
+    assert train.counts == {
+        'images': 3, 'persons': 2, 'with keypoints': 2, 'with mask': 2, 'crowd regions': 1}
+    stock = config(files)
+    stock.val_evaluator.type, stock.val_dataloader.dataset.type = 'CocoMetric', 'CocoDataset'
+    assert check_config(stock)[1].errors == []
+
+
+def test_a_copy_overwrites_nothing(files):
+    check = check_config(config(files))[0]
+    before = Path(files['ann_file']).read_text()
+    with pytest.raises(FileExistsError):
+        write_fixed(check, Path(files['ann_file']))
+    assert Path(files['ann_file']).read_text() == before
+
+
+def test_who_reads_an_odd_file_as_it_is_is_named(files):
+    edit(files, lambda content: content['annotations'][0].update(id=0))
+    cfg = config(files)
+    assert not any(check.errors for check in check_config(cfg))
+    cfg.val_dataloader.dataset.type, cfg.val_evaluator.type = 'CocoDataset', 'CocoMetric'
+    errors = check_config(cfg)[1].errors
+    assert ['CocoDataset reads' in errors[0], 'CocoMetric reads' in errors[1]] == [True, True]
+
+
+def test_an_image_id_of_two_files_is_an_error(files):
+    def merge(content):
+        content['images'] += [dict(content['images'][0], file_name='b.png')]
+
+    edit(files, merge)
+    [error] = check_config(config(files))[0].errors
+    assert 'two images each' in error and 'image 1, 1.png and b.png' in error
+
+
+def test_data_without_persons_or_labelled_keypoints_are_an_error(files):
+    def unlabel(content):
+        for ann in content['annotations']:
+            ann['keypoints'] = [0] * 51
+
+    edit(files, unlabel)
+    for check in check_config(config(files)):
+        assert 'labelled keypoint' in check.errors[0]
+    edit(files, lambda content: content.update(annotations=[]))
+    assert 'no person to train on' in check_config(config(files))[0].errors[0]
+
+
+@pytest.mark.parametrize('tag, size, level, words', [
+    (3, (80, 60), 'warnings', 'turned by their EXIF tag: see'),
+    (6, (60, 80), 'errors', 'annotated as they are stored'),
+    (6, (80, 60), None, ''),
+    (1, (80, 60), None, ''),
+])
+def test_images_that_their_exif_tag_turns_are_named(files, tag, size, level, words):
+    """The file annotates 80x60 pixels; by tag 6 an image stored as 60x80 is shown as that."""
+    path = Path(files['data_prefix']['img']) / '1.png'
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    stored = size if tag != 6 else size[::-1]
+    Image.new('RGB', stored).save(path, exif=exif)
+    if level == 'errors':
+        edit(files, lambda content: content['images'][0].update(
+            width=stored[0], height=stored[1]))
+    check = check_config(config(files))[0]
+    if level is None:
+        assert check.errors == check.warnings == []
+    else:
+        [line] = [line for line in getattr(check, level) if 'EXIF' in line]
+        assert words in line and '1.png' in line
 
 
 def test_the_tool_prints_numbers_writes_a_picture_and_tells_by_its_status(data_root, tmp_path):
