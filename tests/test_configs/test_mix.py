@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from kdc_mm.datasets.check import check_config
+
 from .small import TRAIN_FILE, VAL_FILE, check_losses, run, small_config, use_data
 
 POSE = {'loss_heatmap', 'loss_key_centroid', 'loss_limb', 'loss_person_centroid'}
@@ -99,8 +101,12 @@ def test_coco_crowdpose_and_ochuman_train_together_and_each_is_validated(synth, 
     folders = [[(root / file, synth / images) for file, images in
                 ((TRAIN_FILE, 'train2017'), (VAL_FILE, 'val2017'))]
                for root in (synth, tmp_path / 'crowdpose', synth)]
-    (tmp_path / 'run').mkdir()
-    runner = check_mixed(mixed_config(tmp_path / 'run', folders))
+    cfg = mixed_config(tmp_path, folders)
+    checks = check_config(cfg)
+    assert [check.name for check in checks] == ['train', 'train 2', 'train 3', 'val', 'val 2',
+                                                'val 3']
+    assert [check.errors for check in checks] == 6 * [[]]
+    runner = check_mixed(cfg)
     dataset = runner.train_dataloader.dataset
     undefined = []
     for index in range(len(dataset)):
