@@ -16,7 +16,7 @@ import pycocotools.mask as cocomask
 from mmengine.fileio import get
 from PIL import Image
 
-from .segmentations import as_rle, clean_segmentation
+from .segmentations import FAR, as_numbers, as_rle, clean_segmentation
 
 #: Keys of an annotation that hold keypoints; all but the first are COCO-WholeBody's.
 KEYPOINT_KEYS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
@@ -29,6 +29,9 @@ NUM_EXAMPLES = 3
 
 #: Share of a person's box that is taken for its area where no mask tells it, as by xtcocotools.
 _BOX_AREA = 0.53
+
+#: Pixels of an image's longest possible side.
+_MAX_SIDE = 10**6
 
 #: The change that does not matter to who leaves areas alone.
 NO_AREA = 'annotations have no area, taken from the mask or the box'
@@ -44,7 +47,7 @@ class AnnotationError(ValueError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__('\n'.join(problems))
+        super().__init__(' '.join(problems))
         self.problems = list(problems)
 
 
@@ -95,6 +98,8 @@ def load_annotations(path: str) -> dict:
     """
     try:
         content = json.loads(get(path))
+    except OSError as error:
+        raise AnnotationError([f'{path} cannot be read: {error}.']) from error
     except UnicodeDecodeError as error:
         raise AnnotationError(
             [f'{path} is not encoded as UTF-8 ({error}): save it as UTF-8.']) from error
@@ -123,9 +128,11 @@ def clean_annotations(content: dict, path: str, metainfo: dict,
         return Reading(dict(cleaned, categories=[_category({}, metainfo)]), dict(changes))
 
     rows = _listed_rows(content['annotations'] or [], images, changes)
+    listed = content.get('categories')
     categories = {
         as_id(row['id']): row
-        for row in content.get('categories') or [] if isinstance(row, dict) and 'id' in row
+        for row in (listed if isinstance(listed, list) else [])
+        if isinstance(row, dict) and 'id' in row
     }
     persons = _person_categories(rows, categories, metainfo.get('person_categories'), path)
     rows = _rows_of_persons(rows, persons, categories, changes)
@@ -172,8 +179,8 @@ def as_id(value: Any) -> Any:
 def is_labelled(ann: dict) -> bool:
     """Whether an annotation as it is in a file has a labelled keypoint."""
     try:
-        values = np.array(ann.get('keypoints') or [], dtype=float).ravel()
-    except (TypeError, ValueError):
+        values = as_numbers(ann.get('keypoints') or []).ravel()
+    except ValueError:
         return True  # the reading will refuse it, if it is a person's
     return bool((values[2::3] > 0).any())
 
@@ -225,11 +232,11 @@ def _number_images(images: Dict[Any, dict], changes: Changes) -> None:
 def _clean_size(image: dict, folder: Optional[str], changes: Changes, refused: Changes) -> None:
     where = f'image {image["id"]}, {image["file_name"]}'
     size = [_integer(image.get(key)) for key in ('width', 'height')]
-    if None in size or min(size) < 1:
+    if None in size or not 1 <= min(size) <= max(size) <= _MAX_SIDE:
         size = None if folder is None else _size_on_disk(osp.join(folder, image['file_name']))
         if size is None:
-            refused['images have no width and height (check_data.py --fix reads them from the '
-                    'image files)'].append(where)
+            refused[f'images have no width and height from 1 to {_MAX_SIDE:,} (check_data.py --fix '
+                    'reads them from the image files)'].append(where)
             return
         changes['images have no width and height, taken from the image files'].append(where)
     elif size != [image['width'], image['height']] or any(
@@ -388,7 +395,7 @@ def _clean_person(ann: dict, image: dict, metainfo: dict, order: Optional[List[i
         segmentation = clean_segmentation(
             ann.get('segmentation'), image['height'], image['width'])
     except ValueError as error:
-        refused[str(error).format(image=image)].append(where)
+        refused[str(error)].append(where)
         return None
     if segmentation is not None:
         person['segmentation'] = segmentation
@@ -412,15 +419,15 @@ def _clean_keypoints(person: dict, num_keypoints: Optional[int], order: Optional
     if num_keypoints is None:
         return
     values = person.get('keypoints')
-    others = sum(len(person.get(key) or ()) for key in KEYPOINT_KEYS[1:])
+    others = sum(np.size(person[key]) for key in KEYPOINT_KEYS[1:] if person.get(key))
     expected = 3 * num_keypoints - others
     if not values:
         changes['annotations have no keypoints, taken for not labelled'].append(where)
         person.update(keypoints=[0] * expected, num_keypoints=0)
         return
     try:
-        table = np.array(values, dtype=float)
-    except (TypeError, ValueError):
+        table = as_numbers(values)
+    except ValueError:
         raise ValueError('annotations have keypoints that are no list of numbers') from None
     if table.size != expected:
         raise ValueError(f'annotations have {(table.size + others) / 3:g} keypoints, but the data '
@@ -443,8 +450,8 @@ def _clean_keypoints(person: dict, num_keypoints: Optional[int], order: Optional
 def _clean_box(person: dict, image: dict, where: str, changes: Changes) -> Optional[List[float]]:
     """A box (x, y, w, h) that shows something of the image, or None."""
     try:
-        box = np.array(person.get('bbox'), dtype=float).ravel()
-    except (TypeError, ValueError):
+        box = as_numbers(person.get('bbox')).ravel()
+    except ValueError:
         box = np.zeros(0)
     if len(box) == 4 and np.isfinite(box).all() and (box[2:] < 0).any():
         box = np.concatenate([np.minimum(box[:2], box[:2] + box[2:]), np.abs(box[2:])])
@@ -460,7 +467,7 @@ def _clean_box(person: dict, image: dict, where: str, changes: Changes) -> Optio
 
 
 def _shows_box(box: np.ndarray, image: dict) -> bool:
-    if len(box) != 4 or not np.isfinite(box).all():
+    if len(box) != 4 or not (np.abs(box) <= FAR * (image['width'] + image['height'])).all():
         return False
     x, y, w, h = box.tolist()
     return w > 0 and h > 0 and x + w > 0 and y + h > 0 and x < image['width'] \

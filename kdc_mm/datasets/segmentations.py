@@ -9,6 +9,22 @@ import pycocotools.mask as cocomask
 #: Polygons of this area, in pixels, cover pixel centres whatever their shape.
 _SURELY_DRAWN = 100.
 
+#: No outline reaches farther from the image than so many times its width and height together;
+#: drawing takes memory for the way there.
+FAR = 10
+
+
+def as_numbers(values: Any) -> np.ndarray:
+    """An array of floats, None as NaN.
+
+    Raises:
+        ValueError: The values are no numbers, or of ragged lists.
+    """
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, OverflowError) as error:
+        raise ValueError('no numbers') from error
+
 
 def as_rle(segmentation, height: int, width: int) -> dict:
     """One compressed RLE of a segmentation that :func:`clean_segmentation` has passed."""
@@ -48,7 +64,12 @@ def clean_segmentation(segmentation: Any, height: int, width: int):
             return None
         merged = cocomask.merge(parts)
         return dict(size=[height, width], counts=merged['counts'].decode())
-    polygons = [polygon for polygon in _polygons(segmentation) if _has_area(polygon)]
+    try:
+        polygons = list(_polygons(segmentation))
+    except RecursionError:
+        return None
+    reach = FAR * (height + width)
+    polygons = [polygon for polygon in polygons if _has_area(polygon, reach)]
     if not any(_is_in_image(polygon, height, width) for polygon in polygons):
         return None
     if polygons == segmentation and all(
@@ -64,7 +85,7 @@ def _clean_rle(rle: dict, height: int, width: int) -> Optional[dict]:
             counts = ast.literal_eval(counts).decode()
         runs = _runs(counts) if isinstance(counts, str) else [int(run) for run in counts]
         size = [height, width] if size is None else [int(side) for side in size]
-    except (TypeError, ValueError, SyntaxError):
+    except (TypeError, ValueError, SyntaxError, OverflowError):
         return None
     if size != [height, width]:
         raise ValueError(
@@ -72,8 +93,9 @@ def _clean_rle(rle: dict, height: int, width: int) -> Optional[dict]:
             if len(size) == 2 else f'masks have the size {size}')
     if min(runs, default=-1) < 0 or sum(runs) != height * width or not sum(runs[1::2]):
         return None
-    return rle if rle.get('size') == size and rle['counts'] == counts else dict(
-        size=size, counts=counts if isinstance(counts, str) else runs)
+    counts = counts if isinstance(counts, str) else runs
+    is_cocos = rle.get('size') == size and rle['counts'] == counts
+    return rle if is_cocos else dict(size=size, counts=counts)
 
 
 def _runs(counts: str) -> List[int]:
@@ -119,15 +141,15 @@ def _point(part: Any) -> Optional[list]:
     return part if is_pair and not any(isinstance(one, (list, dict)) for one in part) else None
 
 
-def _has_area(polygon: list) -> bool:
-    """Whether a polygon is one, and covers something."""
+def _has_area(polygon: list, reach: float) -> bool:
+    """Whether a polygon is one, covers something and does not reach farther, in pixels."""
     if len(polygon) < 6 or len(polygon) % 2:
         return False
     try:
-        points = np.array(polygon, dtype=float)
-    except (TypeError, ValueError):
+        points = as_numbers(polygon)
+    except ValueError:
         return False
-    return bool(np.isfinite(points).all()) and _area(points) > 1e-6
+    return bool((np.abs(points) <= reach).all()) and _area(points) > 1e-6
 
 
 def _area(points: np.ndarray) -> float:

@@ -543,6 +543,60 @@ def test_what_is_no_annotation_file_is_refused_in_one_line(text, words, tmp_path
     assert '\n' not in str(info.value)
 
 
+# Whatever else a file may hold
+
+ODD = [None, True, False, 0, -1, 1.5, 1e9, -1e9, 1e300, math.nan, math.inf, -math.inf, 10**30,
+       10**400, '', 'x', '1', 'nan', [], [[]], [None], {}, dict(a=1), [1, 2],
+       [[1, 2], [3, 4], [5, 6]], [{}], '[1,2', '[[1,1,5,1,5,5]]', dict(counts=[5], size=[1, 5]),
+       dict(counts='abc', size=['a', 2]), dict(counts=None), dict(counts={}, size={}),
+       dict(counts=[math.inf], size=[math.inf, 1]), [[1e9, 0, 2e9, 1, 1e9, 1e9]], [1] * 51]
+
+
+def places(node, at=()):
+    """The paths to all parts of a file, the first 60 of each list."""
+    if at:
+        yield at
+    parts = node.items() if isinstance(node, dict) else enumerate(node[:60]) \
+        if isinstance(node, list) else ()
+    for key, part in parts:
+        yield from places(part, (*at, key))
+
+
+def with_odd_parts(seed):
+    rng = np.random.default_rng(seed)
+    content = copy.deepcopy(CLEAN)
+    for _ in range(rng.integers(1, 4)):
+        found = list(places(content))
+        depth = rng.choice([1, 2, 3, 3, 3, 4, 4, 5])
+        *way, last = found[rng.choice([k for k, path in enumerate(found) if len(path) == depth]
+                                      or len(found))]
+        node = content
+        for key in way:
+            node = node[key]
+        if isinstance(node, dict) and rng.random() < 0.2:
+            del node[last]
+        else:
+            node[last] = copy.deepcopy(ODD[rng.integers(len(ODD))])
+    return content
+
+
+def test_a_file_with_odd_parts_is_read_for_good_or_refused_in_one_line(write):
+    metainfo = KDCCocoDataset(lazy_init=True).metainfo
+    outcomes = []
+    for seed in range(500):
+        ann_file = write(with_odd_parts(seed))
+        try:
+            reading = read_annotations(ann_file, metainfo)
+        except AnnotationError as error:
+            assert '\n' not in str(error) and str(error).startswith(ann_file)
+            outcomes.append('refused')
+            continue
+        again = read_annotations(write(reading.content, 'again.json'), metainfo)
+        assert not again.changes
+        outcomes.append('read')
+    assert min(map(outcomes.count, ('read', 'refused'))) > 100
+
+
 # What the user says
 
 
