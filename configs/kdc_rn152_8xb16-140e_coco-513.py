@@ -6,7 +6,7 @@ codec = dict(input_size=(513, 513))
 model = dict(head=dict(decoder=codec))
 
 train_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(type='PhotometricDistortion'),
     dict(
         type='BottomupRandomAffine',
@@ -20,7 +20,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
     _base_.pack_test_inputs,
 ]

@@ -9,7 +9,7 @@ data_root = 'data/crowdpose/'
 test_ann_file = 'annotations/mmpose_crowdpose_test.json'
 
 val_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(type='BottomupResize', input_size=_base_.codec.input_size, size_factor=1),
     # without flip_indices: those of the samples are CrowdPose's, the network's are its codec's
     dict(

@@ -10,7 +10,8 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=10, save_best='coco/AP', rule='greater',
                     max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='PoseSegVisualizationHook', enable=False))
+    visualization=dict(type='PoseSegVisualizationHook', enable=False),
+    badcase=dict(type='PersonBadCaseHook', enable=False, metric_type='accuracy'))
 
 custom_hooks = [
     dict(type='SyncBuffersHook'),
@@ -43,4 +44,4 @@ pack_test_inputs = dict(
     type='PackPoseInputs',
     meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape', 'input_size',
                'input_center', 'input_scale', 'flip', 'flip_direction', 'flip_indices',
-               'raw_ann_info'))
+               'raw_ann_info', 'dataset_name'))

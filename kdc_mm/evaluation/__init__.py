@@ -1,5 +1,10 @@
 from .detected_person_metric import DetectedPersonSegMetric
+from .mixed_dataset_evaluator import MixedDatasetEvaluator
+from .person_pose_metric import PersonPoseMetric
 from .person_seg_metric import PersonSegMetric
 from .shared_keypoints_metric import SharedKeypointsMetric
 
-__all__ = ['DetectedPersonSegMetric', 'PersonSegMetric', 'SharedKeypointsMetric']
+__all__ = [
+    'DetectedPersonSegMetric', 'MixedDatasetEvaluator', 'PersonPoseMetric', 'PersonSegMetric',
+    'SharedKeypointsMetric'
+]

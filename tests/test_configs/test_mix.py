@@ -3,7 +3,9 @@ import json
 
 import pytest
 
-from .small import check_losses, run, small_config, use_data
+from kdc_mm.datasets.check import check_config
+
+from .small import TRAIN_FILE, VAL_FILE, check_losses, run, small_config, use_data
 
 POSE = {'loss_heatmap', 'loss_key_centroid', 'loss_limb', 'loss_person_centroid'}
 MASK = {'loss_semantic', 'loss_instance'}
@@ -55,6 +57,71 @@ def test_kdc_pose_head_alone_on_133_keypoints(synth, tmp_path):
 def test_kdc_resnet_learns_under_mmposes_associative_embedding(synth, tmp_path):
     cfg = use_data(small_config('mix/ae_kdc-rn50_coco-512x512.py', tmp_path, (128, 128)), synth)
     check_run(cfg, {'loss_kpt', 'loss_pull', 'loss_push'}, {'coco/AP'})
+
+
+SMALL_RESNET = dict(
+    model__backbone__depth=18, model__neck__in_channels=[64, 128, 256, 512])
+
+
+def mixed_config(tmp_path, folders):
+    """The config of three data sets on the files and images of three folders.
+
+    Args:
+        folders (list): Of each data set the annotation files and image folders, for training and
+            for validation.
+    """
+    cfg = small_config('mix/kdc_rn50-fpn_coco-crowdpose-ochuman.py', tmp_path, **SMALL_RESNET)
+    for number, part in enumerate(('train', 'val')):
+        datasets = cfg[f'{part}_dataloader'].dataset.datasets
+        for dataset, files in zip(datasets, folders):
+            file, images = files[number]
+            dataset.update(data_root='', ann_file=str(file), data_prefix=dict(img=f'{images}/'),
+                           indices=2)
+    metrics, names = cfg.val_evaluator.metrics, cfg.val_evaluator.datasets
+    for metric, name, number in zip(metrics, names, (0, 0, 1, 2, 2)):
+        metric.ann_file = name.ann_file = str(folders[number][1][0])
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    return cfg
+
+
+def check_mixed(cfg):
+    """Masks are learnt where there are masks, and each data set has its figures."""
+    noted, metrics, runner = run(cfg)
+    assert len(noted) == 3 and noted[0].keys() == POSE | MASK | {'loss'}
+    assert any(line['loss_semantic'] > 0 for line in noted)
+    for prefix in ('coco', 'ochuman'):
+        assert {f'{prefix}/AP', f'{prefix}/segm_mAP'} <= metrics.keys()
+    assert {'crowdpose/AP', 'crowdpose/AP(H)'} <= metrics.keys()
+    assert 'crowdpose/segm_mAP' not in metrics
+    return runner
+
+
+def test_coco_crowdpose_and_ochuman_train_together_and_each_is_validated(synth, tmp_path):
+    as_crowdpose(synth, tmp_path / 'crowdpose')
+    folders = [[(root / file, synth / images) for file, images in
+                ((TRAIN_FILE, 'train2017'), (VAL_FILE, 'val2017'))]
+               for root in (synth, tmp_path / 'crowdpose', synth)]
+    cfg = mixed_config(tmp_path, folders)
+    checks = check_config(cfg)
+    assert [check.name for check in checks] == ['train', 'train 2', 'train 3', 'val', 'val 2',
+                                                'val 3']
+    assert [check.errors for check in checks] == 6 * [[]]
+    runner = check_mixed(cfg)
+    dataset = runner.train_dataloader.dataset
+    undefined = []
+    for index in range(len(dataset)):
+        labels = dataset[index]['data_samples'].gt_instance_labels
+        undefined.append(labels.keypoint_undefined.any(0).nonzero()[:, 0].tolist())
+        assert (labels.keypoint_table[labels.keypoint_undefined][:, 2] == 0).all()
+    assert undefined == 2 * [[17, 18]] + 2 * [[0, 1, 2, 3, 4]] + 2 * [[17, 18]]
+
+
+def test_photos_of_the_three_data_sets_train_together(data_root, tmp_path):
+    samples = [('coco', 'test_coco.json'), ('crowdpose', 'test_crowdpose.json'),
+               ('ochuman', 'test_ochuman.json')]
+    folders = [2 * [(data_root / 'mm-samples' / name / file, data_root / 'mm-samples' / name)]
+               for name, file in samples]
+    check_mixed(mixed_config(tmp_path, folders))
 
 
 def rewrite(source, target, change):

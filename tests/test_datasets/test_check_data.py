@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
-from kdc_mm.datasets.check import check_config, largest_overlaps
+from kdc_mm.datasets.check import check_config, largest_overlaps, write_fixed
 from tests.conftest import grey_image, person
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ def config(files, head='KDCHead', **metric):
     return Config(dict(
         model=dict(head=dict(type=head)), train_dataloader=dict(dataset=dataset),
         val_dataloader=dict(dataset=dataset),
-        val_evaluator=dict(type='CocoMetric', ann_file=files['ann_file'], **metric)))
+        val_evaluator=dict(type='PersonPoseMetric', ann_file=files['ann_file'], **metric)))
 
 
 def edit(files, change):
@@ -105,16 +106,17 @@ def test_images_are_only_looked_for_when_reading_is_switched_off(files):
     assert 'are missing: 1.png' in error
 
 
-@pytest.mark.parametrize('change, words', [
-    (dict(image_id=9), 'images that are not listed'),
-    (dict(keypoints=[1, 1, 2] * 14), 'other than 17 keypoints'),
-    (dict(bbox=[0, 0, 0, 9]), 'no bounding box, or an empty one'),
-    (dict(id=2), 'share their id'),
+@pytest.mark.parametrize('change, kind, words', [
+    (dict(keypoints=[1, 1, 2] * 14), 'errors', '14 keypoints, but the data set has 17 (1)'),
+    (dict(image_id=9), 'warnings', 'images that are not listed, left out (1)'),
+    (dict(bbox=[0, 0, 0, 9]), 'warnings', 'no box in the image, taken from mask or keypoints (1)'),
+    (dict(id=2), 'warnings', 'no id of their own from 1 on; all get new ids (2)'),
 ])
-def test_annotations_that_do_not_fit_are_named(files, change, words):
+def test_annotations_that_do_not_fit_are_counted_and_named(files, change, kind, words):
     edit(files, lambda content: content['annotations'][0].update(change))
-    found = check_config(config(files))[0]
-    assert any(words in error and files['ann_file'] in error for error in found.errors)
+    [line] = getattr(check_config(config(files))[0], kind)
+    assert line.startswith(files['ann_file']) and words in line
+    assert f'annotation {change.get("id", 1)} of image {change.get("image_id", 1)}' in line
 
 
 def test_persons_without_masks_are_a_warning_where_masks_are_learnt(files):
@@ -142,7 +144,7 @@ def test_an_evaluator_that_reads_another_file_is_named(files):
     cfg = config(files)
     cfg.val_evaluator.ann_file = 'elsewhere.json'
     [error] = check_config(cfg)[1].errors
-    assert 'CocoMetric reads a missing file: elsewhere.json' in error
+    assert 'PersonPoseMetric reads a missing file: elsewhere.json' in error
 
 
 def test_images_without_a_crowd_index_are_an_error_for_crowdposes_metric(files):
@@ -163,6 +165,105 @@ def test_overlap_is_the_iou_with_the_box_that_covers_most():
     assert largest_overlaps(boxes) == pytest.approx([0.9, 1 / 3, 0.9, 0])
     assert largest_overlaps([[0, 0, 1, 1]]).tolist() == [0]
     assert largest_overlaps([]).shape == (0, )
+
+
+# Copies in COCO's own form
+
+
+def as_tools_write(content):
+    """Ids from 0, another category, things that are no persons, keys that are missing."""
+    content['categories'] = [dict(id=0, name='human'), dict(id=5, name='dog')]
+    for number, ann in enumerate(content['annotations']):
+        ann.update(id=number, category_id=0)
+        del ann['area']
+    content['annotations'].append(dict(
+        id=9, image_id=3, category_id=5, bbox=[1, 1, 5, 5], segmentation=[[1, 1, 5, 1, 5, 5]]))
+    del content['images'][2]['width']
+    content['images'].append(dict(id=4, file_name='gone.png', width=80, height=60))
+
+
+def test_a_fixed_copy_passes_and_what_it_changed_is_listed(files, tmp_path):
+    edit(files, as_tools_write)
+    assert 'no width and height' in check_config(config(files))[0].errors[0]
+    check = check_config(config(files), fill_sizes=True)[0]
+    assert len(check.errors) == 1 and 'are missing: gone.png' in check.errors[0]
+    copy = tmp_path / 'fixed' / 'copy.json'
+    listed = '\n'.join(write_fixed(check, copy))
+    for words in ("category 'human', id 0", "category 'dog', left out (1): annotation 9 of image 3",
+                  'no area, taken from the mask or the box (3)', 'all get new ids',
+                  'width and height, taken from the image files (1): image 3', 'gone.png'):
+        assert words in listed
+
+    files['ann_file'] = str(copy)
+    train, val = check_config(config(files))
+    assert train.errors == train.warnings == val.errors == val.warnings == []
+    assert train.counts == {
+        'images': 3, 'persons': 2, 'with keypoints': 2, 'with mask': 2, 'crowd regions': 1}
+    stock = config(files)
+    stock.val_evaluator.type, stock.val_dataloader.dataset.type = 'CocoMetric', 'CocoDataset'
+    assert check_config(stock)[1].errors == []
+
+
+def test_a_copy_overwrites_nothing(files):
+    check = check_config(config(files))[0]
+    before = Path(files['ann_file']).read_text()
+    with pytest.raises(FileExistsError):
+        write_fixed(check, Path(files['ann_file']))
+    assert Path(files['ann_file']).read_text() == before
+
+
+def test_who_reads_an_odd_file_as_it_is_is_named(files):
+    edit(files, lambda content: content['annotations'][0].update(id=0))
+    cfg = config(files)
+    assert not any(check.errors for check in check_config(cfg))
+    cfg.val_dataloader.dataset.type, cfg.val_evaluator.type = 'CocoDataset', 'CocoMetric'
+    errors = check_config(cfg)[1].errors
+    assert ['CocoDataset reads' in errors[0], 'CocoMetric reads' in errors[1]] == [True, True]
+
+
+def test_an_image_id_of_two_files_is_an_error(files):
+    def merge(content):
+        content['images'] += [dict(content['images'][0], file_name='b.png')]
+
+    edit(files, merge)
+    [error] = check_config(config(files))[0].errors
+    assert 'two images each' in error and 'image 1, 1.png and b.png' in error
+
+
+def test_data_without_persons_or_labelled_keypoints_are_an_error(files):
+    def unlabel(content):
+        for ann in content['annotations']:
+            ann['keypoints'] = [0] * 51
+
+    edit(files, unlabel)
+    for check in check_config(config(files)):
+        assert 'labelled keypoint' in check.errors[0]
+    edit(files, lambda content: content.update(annotations=[]))
+    assert 'no person to train on' in check_config(config(files))[0].errors[0]
+
+
+@pytest.mark.parametrize('tag, size, level, words', [
+    (3, (80, 60), 'warnings', 'turned by their EXIF tag: see'),
+    (6, (60, 80), 'errors', 'annotated as they are stored'),
+    (6, (80, 60), None, ''),
+    (1, (80, 60), None, ''),
+])
+def test_images_that_their_exif_tag_turns_are_named(files, tag, size, level, words):
+    """The file annotates 80x60 pixels; by tag 6 an image stored as 60x80 is shown as that."""
+    path = Path(files['data_prefix']['img']) / '1.png'
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    stored = size if tag != 6 else size[::-1]
+    Image.new('RGB', stored).save(path, exif=exif)
+    if level == 'errors':
+        edit(files, lambda content: content['images'][0].update(
+            width=stored[0], height=stored[1]))
+    check = check_config(config(files))[0]
+    if level is None:
+        assert check.errors == check.warnings == []
+    else:
+        [line] = [line for line in getattr(check, level) if 'EXIF' in line]
+        assert words in line and '1.png' in line
 
 
 def test_the_tool_prints_numbers_writes_a_picture_and_tells_by_its_status(data_root, tmp_path):

@@ -11,6 +11,7 @@ from mmpose.structures import PoseDataSample
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from kdc_mm.evaluation.person_seg_metric import boxes_of
 from tests.conftest import grey_image, person
 
 
@@ -185,3 +186,24 @@ def test_an_image_of_another_size_than_annotated_is_refused(write_coco):
     img = dict(COCO(ann_file).imgs[1], height=61)
     with pytest.raises(ValueError, match=r'1\.png. is 80x61 .* 80x60'):
         evaluate([seg_metric(ann_file)], [data_sample(img, [])])
+
+
+def test_boxes_are_those_of_masks_and_of_keypoints_that_were_seen(write_coco):
+    """And not of keypoints with score 0, which have a place all the same."""
+    files = write_coco([(grey_image(), [person(10, 10, 30, 40)])])
+    mask = np.zeros((60, 80), np.uint8, order='F')
+    mask[20:50, 10:40] = 1
+    keypoints = np.tile([25., 30.], (1, 17, 1))
+    keypoints[0, 0], keypoints[0, 1] = (12, 10), (79, 59)
+    scores = np.ones((1, 17), np.float32)
+    scores[0, 1] = 0
+    image = json.load(open(files['ann_file']))['images'][0]
+    sample = data_sample(image, [cocomask.encode(mask)], keypoints)
+    sample.pred_instances.keypoint_scores = scores
+    assert boxes_of(sample.pred_instances)[0].tolist() == [10, 10, 40, 50]
+    found = evaluate([dict(seg_metric(files['ann_file']), metric='bbox')], [sample])
+    assert found['coco/bbox_mAP'] == pytest.approx(1)
+    del sample.pred_instances.masks
+    assert boxes_of(sample.pred_instances)[0].tolist() == [12, 10, 25, 30]
+    found = evaluate([dict(seg_metric(files['ann_file']), metric='bbox')], [sample])
+    assert found['coco/bbox_mAP'] == 0

@@ -27,7 +27,7 @@ from mmpose.registry import DATASETS
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from codec_ceiling import keypoint_evaluator, read_annotations  # noqa: E402
+from codec_ceiling import keypoint_evaluator, read_people  # noqa: E402
 
 from kdc_mm.benchmarks.codec.bottomup_codecs import PoseSegCodec  # noqa: E402
 from kdc_mm.benchmarks.codec.ceiling import (  # noqa: E402
@@ -220,8 +220,9 @@ def measure(cfg: Config, args) -> dict:
             store_network_maps(cfg, args.checkpoint, args.limit, store)
             content = annotations_of_images(evaluator.ann_file, store.img_ids)
         else:
-            num_keypoints = PoseSeg(**codec_arguments(settings)).skeleton.num_keypoints
-            content = read_annotations(args.ann_file, iou_type, num_keypoints, args.limit)
+            metainfo = DATASETS.get(dataset_type)._load_metainfo(
+                cfg.test_dataloader.dataset.get('metainfo'))
+            content = read_people(args.ann_file, iou_type, metainfo, args.limit)
         Path(ann_file).write_text(json.dumps(content))
         dataset = DATASETS.build(dict(type=dataset_type, ann_file=ann_file))
         if args.checkpoint is None:

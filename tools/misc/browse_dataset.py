@@ -91,6 +91,16 @@ def draw_item(image: np.ndarray, people: DrawnPeople, links: list,
     return stack_panels([add_label(picture, 'keypoints and masks'), *panels])
 
 
+def free_name(path: Path, written: dict) -> str:
+    """A file name for the picture of an image, with its folders' names where another image in
+    ``written``, by names, has its own."""
+    for depth in range(len(path.parts)):
+        name = '_'.join(path.parts[-1 - depth:])
+        if written.setdefault(name, path) == path:
+            break
+    return name
+
+
 def main():
     args = parse_args()
     cfg = Config.fromfile(args.config)
@@ -107,6 +117,7 @@ def main():
     if args.output_dir is not None:
         args.output_dir.mkdir(parents=True, exist_ok=True)
 
+    written = {}
     progress = ProgressBar(min(len(dataset), args.max_item_per_dataset))
     for index in range(progress.task_num):
         item = dataset[index]
@@ -119,7 +130,7 @@ def main():
             targets = encoded_targets(data_sample, codec) if args.targets else None
             picture = draw_item(*transformed_people(item), links, targets)
         if args.output_dir is not None:
-            mmcv.imwrite(picture[..., ::-1], str(args.output_dir / path.name))
+            mmcv.imwrite(picture[..., ::-1], str(args.output_dir / free_name(path, written)))
         if not args.not_show:
             mmcv.imshow(picture[..., ::-1], 'browse', wait_time=round(1000 * args.show_interval))
         progress.update()
