@@ -6,6 +6,10 @@ from mmengine.fileio import exists
 from mmengine.logging import print_log
 
 
+class UnreadableImagesError(RuntimeError):
+    """Too many images in a row cannot be read: the disk is gone, or the folder is another."""
+
+
 class PersonRowsMixin:
     """What bottom-up training with masks needs beyond MMPose's COCO-style data sets.
 
@@ -38,7 +42,7 @@ class PersonRowsMixin:
         ValueError: ``empty_share`` is out of range, an annotation has another keypoint number than
             the data set's metainfo, or an RLE mask of another size than its image.
         OSError: An image cannot be read in test mode.
-        RuntimeError: ``max_refetch + 1`` images in a row cannot be read in training.
+        UnreadableImagesError: ``max_refetch + 1`` images in a row cannot be read in training.
     """
 
     DOWNLOAD = ''
@@ -147,7 +151,7 @@ class PersonRowsMixin:
                     logger='current',
                     level=logging.WARNING)
                 idx = self._rand_another()
-        raise RuntimeError(
+        raise UnreadableImagesError(
             f'{self.max_refetch + 1} training images in a row could not be read, the last one: '
             f'{reason} Images are looked for in {self.data_prefix["img"]!r}.\n{self.DOWNLOAD}')
 
