@@ -8,7 +8,7 @@ from kdc_mm.datasets.person_rows import UnreadableImagesError
 from .checkpoint import CheckpointError, saved_checkpoints
 
 #: Errors that are no mistake in code: their message is enough.
-FAULTS = (CheckpointError, UnreadableImagesError, OSError)
+FAULTS = (CheckpointError, UnreadableImagesError, FloatingPointError, OSError)
 
 
 def check_work_dir(work_dir: str) -> None:
