@@ -9,6 +9,7 @@
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/native_batch_norm.h>
 #include <ATen/ops/resize_cpu_dispatch.h>
 #include <ATen/ops/set_cpu_dispatch.h>
 #include <ATen/ops/view_cpu_dispatch.h>
@@ -61,7 +62,23 @@ struct StandInAllocator final : c10::Allocator {
 
 StandInAllocator allocator;
 REGISTER_ALLOCATOR(kStandIn, &allocator);
-C10_REGISTER_GUARD_IMPL(PrivateUse1, c10::impl::NoOpDeviceGuardImpl<kStandIn>);
+
+// One device and one stream: nothing to switch, and an event has happened once it is recorded.
+struct StandInGuard final : c10::impl::NoOpDeviceGuardImpl<kStandIn> {
+  const c10::Device device{kStandIn, 0};
+  const c10::Stream stream{c10::Stream::DEFAULT, device};
+  c10::Device getDevice() const override { return device; }
+  c10::Device exchangeDevice(c10::Device) const override { return device; }
+  c10::Stream getStream(c10::Device) const noexcept override { return stream; }
+  c10::Stream exchangeStream(c10::Stream) const noexcept override { return stream; }
+  void record(void** event, const c10::Stream&, const c10::DeviceIndex,
+              const c10::EventFlag) const override {}
+  void block(void* event, const c10::Stream&) const override {}
+  bool queryEvent(void* event) const override { return true; }
+  void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override {}
+};
+
+C10_REGISTER_GUARD_IMPL(PrivateUse1, StandInGuard);
 
 struct StandInHooks final : at::PrivateUse1HooksInterface {
   bool isBuilt() const override { return true; }
@@ -74,7 +91,8 @@ struct StandInHooks final : at::PrivateUse1HooksInterface {
 Tensor empty(IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
              std::optional<at::Device>, std::optional<bool>,
              std::optional<at::MemoryFormat> format) {
-  return at::detail::empty_generic(size, &allocator, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+  return at::detail::empty_generic(size, &allocator,
+                                   c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
                                    c10::dtype_or_default(dtype), format);
 }
 
@@ -135,11 +153,24 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(
   return {on_device(input_grad), on_device(weight_grad), on_device(bias_grad)};
 }
 
-// How many numbers they put out depends on the data, so that a GPU's host waits for them.
+// PyTorch's fallback leaves the running statistics as they were: their places say nothing about
+// writing.
+std::tuple<Tensor, Tensor, Tensor> batch_norm(
+    const Tensor& input, const std::optional<Tensor>& weight, const std::optional<Tensor>& bias,
+    const std::optional<Tensor>& mean, const std::optional<Tensor>& variance, bool training,
+    double momentum, double eps) {
+  Kernel kernel;
+  auto same = [](const std::optional<Tensor>& one) { return on_cpu(one.value_or(Tensor())); };
+  auto [output, saved_mean, saved_deviation] = at::native_batch_norm(
+      on_cpu(input), same(weight), same(bias), same(mean), same(variance), training, momentum, eps);
+  return {on_device(output), on_device(saved_mean), on_device(saved_deviation)};
+}
+
+// How many numbers they put out depends on the data, so that a GPU's host waits for them. Indexing
+// by a mask goes through nonzero.
 const std::set<std::string> waiting = {
     "aten::nonzero", "aten::masked_select", "aten::_unique", "aten::_unique2", "aten::unique_dim",
     "aten::unique_consecutive", "aten::equal", "aten::bincount", "aten::repeat_interleave"};
-const std::set<std::string> indexing = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"};
 
 std::vector<Tensor> tensors_of(const torch::jit::Stack& arguments) {
   std::vector<Tensor> found;
@@ -159,14 +190,13 @@ std::vector<Tensor> tensors_of(const torch::jit::Stack& arguments) {
 
 void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& name = op.schema().name();
-  bool by_mask = false;
-  for (const Tensor& one : tensors_of(torch::jit::last(*stack, op.schema().arguments().size()).vec())) {
+  const auto arguments = torch::jit::last(*stack, op.schema().arguments().size()).vec();
+  for (const Tensor& one : tensors_of(arguments)) {
     if (!one.defined()) continue;
     TORCH_CHECK(!one.is_cpu() || one.dim() == 0, "Expected all tensors to be on the same device: ",
                 name, " got one on the CPU.");
-    by_mask |= one.scalar_type() == at::kBool;
   }
-  if (waiting.count(name) || (by_mask && indexing.count(name))) wait_for(name);
+  if (waiting.count(name)) wait_for(name);
   Kernel kernel;
   at::native::cpu_fallback(op, stack);
 }
@@ -192,6 +222,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("_copy_from", &copy_from);
   library.impl("_copy_from_and_resize", &copy_from_and_resize);
   library.impl("_local_scalar_dense", &local_scalar_dense);
+  library.impl("native_batch_norm", &batch_norm);
   library.impl("convolution_overrideable", &convolution);
   library.impl("convolution_backward_overrideable", &convolution_backward);
 }
