@@ -143,7 +143,8 @@ def main(arguments=None) -> int:
     add('--out', type=Path, default=Path('work_dirs/gpu_check'), help='folder for all results')
     add('--device', help='default: cuda where PyTorch sees a GPU')
     add('--minutes', type=float, default=10, help='training time of the demo. Defaults to 10.')
-    add('--short', action='store_true', help='two rounds of each step on small inputs, to try this script')
+    add('--short', action='store_true',
+        help='two rounds of each step on small inputs, to try this script')
     args = parser.parse_args(arguments)
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
