@@ -39,7 +39,7 @@ dataset_type = 'KDCCocoDataset'
 data_root = 'data/coco/'
 
 train_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
@@ -52,7 +52,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
     _base_.pack_test_inputs,
 ]
@@ -85,7 +85,7 @@ test_dataloader = val_dataloader
 
 val_evaluator = [
     dict(
-        type='CocoMetric',
+        type='PersonPoseMetric',
         ann_file=data_root + 'annotations/person_keypoints_val2017.json',
         nms_mode='none',
         score_mode='bbox'),

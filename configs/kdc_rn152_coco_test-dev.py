@@ -11,6 +11,6 @@ results = dict(
     format_only=True,
     outfile_prefix='work_dirs/kdc_rn152_coco_test-dev/results')
 test_evaluator = [
-    dict(type='CocoMetric', nms_mode='none', score_mode='bbox', **results),
+    dict(type='PersonPoseMetric', nms_mode='none', score_mode='bbox', **results),
     dict(type='PersonSegMetric', metric='segm', **results),
 ]

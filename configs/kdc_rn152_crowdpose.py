@@ -15,7 +15,7 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(
     _delete_=True,
-    type='CocoMetric',
+    type='PersonPoseMetric',
     ann_file=data_root + test_ann_file,
     iou_type='keypoints_crowd',
     prefix='crowdpose',

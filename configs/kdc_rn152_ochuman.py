@@ -11,7 +11,7 @@ dataset = dict(
 val_dataloader = dict(dataset=dict(ann_file=val_ann_file, **dataset))
 test_dataloader = dict(dataset=dict(ann_file=test_ann_file, **dataset))
 
-pose_metric = dict(type='CocoMetric', nms_mode='none', score_mode='bbox', prefix='ochuman')
+pose_metric = dict(type='PersonPoseMetric', nms_mode='none', score_mode='bbox', prefix='ochuman')
 mask_metric = dict(type='PersonSegMetric', metric='segm', prefix='ochuman')
 val_evaluator = [
     dict(ann_file=data_root + val_ann_file, **pose_metric),

@@ -43,4 +43,4 @@ pack_test_inputs = dict(
     type='PackPoseInputs',
     meta_keys=('id', 'img_id', 'img_path', 'crowd_index', 'ori_shape', 'img_shape', 'input_size',
                'input_center', 'input_scale', 'flip', 'flip_direction', 'flip_indices',
-               'raw_ann_info'))
+               'raw_ann_info', 'dataset_name'))

@@ -30,7 +30,7 @@ model = dict(
 
 # BodyPix was trained with grey around its images
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(
         type='BottomupRandomAffine',
         input_size=_base_.codec.input_size,
@@ -44,7 +44,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(
         type='BottomupResize',
         input_size=_base_.codec.input_size,

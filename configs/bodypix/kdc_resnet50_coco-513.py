@@ -10,7 +10,7 @@ model = dict(
     head=dict(in_channels=2048, decoder=codec))
 
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
@@ -24,7 +24,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(
         type='BottomupResize',
         input_size=codec['input_size'],

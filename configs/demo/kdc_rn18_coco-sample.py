@@ -25,7 +25,7 @@ model = dict(
 
 # The same view of each image as in testing: nothing random
 train_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(
         type='BottomupRandomAffine',
         input_size=_base_.codec.input_size,
@@ -47,7 +47,7 @@ train_dataloader = dict(
 val_dataloader = dict(num_workers=1, dataset=dataset)
 test_dataloader = val_dataloader
 val_evaluator = [
-    dict(type='CocoMetric', ann_file=data_root + 'test_coco.json', nms_mode='none',
+    dict(type='PersonPoseMetric', ann_file=data_root + 'test_coco.json', nms_mode='none',
          score_mode='bbox'),
     dict(type='PersonSegMetric', ann_file=data_root + 'test_coco.json', metric='segm'),
 ]

@@ -41,7 +41,7 @@ data_root = 'data/synthcrowd/easy/'
 # Minutes of training see each image a few times: nothing random, not even the mirror, which would
 # move SynthCrowd's watches and chest pockets to the other side
 train_pipeline = [
-    dict(type='LoadImage', imdecode_backend='cv2'),
+    dict(type='LoadImage8Bit', imdecode_backend='cv2'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
@@ -53,7 +53,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
     _base_.pack_test_inputs,
 ]
@@ -68,7 +68,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(
-        type='CocoMetric',
+        type='PersonPoseMetric',
         ann_file=data_root + 'annotations/person_keypoints_val2017.json',
         nms_mode='none',
         score_mode='bbox'),

@@ -20,7 +20,7 @@ model = dict(
 
 # MMPose evaluates AssociativeEmbedding and leaves its training pipeline empty
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(type='BottomupRandomAffine', input_size=_base_.codec.input_size),
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='GenerateTarget', encoder=_base_.codec),

@@ -17,14 +17,14 @@ model = dict(
 find_unused_parameters = False
 
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(type='BottomupRandomAffine', input_size=codec['input_size']),
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='BottomupGetPersonMasks'),  # of persons without keypoints, to ignore them
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
     dict(
         type='PackPoseInputs',
@@ -36,7 +36,7 @@ val_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(score_mode='bbox')
+val_evaluator = dict(type='PersonPoseMetric', score_mode='bbox')
 test_evaluator = val_evaluator
 
 codec = dict(codec, _delete_=True)  # else mmengine would merge it into DEKR's

@@ -32,7 +32,7 @@ model = dict(
     head=dict(in_channels=192, in_index=(0, 1, 2), decoder=codec))
 
 train_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
@@ -45,7 +45,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage', imdecode_backend='pillow'),
+    dict(type='LoadImage8Bit', imdecode_backend='pillow'),
     dict(type='BottomupResize', input_size=codec['input_size'], size_factor=1),
     _base_.pack_test_inputs,
 ]

@@ -6,7 +6,7 @@ model = dict(head=dict(type='KDCHead', decoder=codec))
 
 ann_file = _base_.data_root + 'annotations/person_keypoints_val2017.json'
 val_evaluator = [
-    dict(type='CocoMetric', ann_file=ann_file, nms_mode='none', score_mode='bbox'),
+    dict(type='PersonPoseMetric', ann_file=ann_file, nms_mode='none', score_mode='bbox'),
     dict(type='PersonSegMetric', ann_file=ann_file, metric='segm'),
 ]
 test_evaluator = val_evaluator

@@ -40,7 +40,7 @@ model = dict(
 
 # BodyPix was trained with grey around its images
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
@@ -54,7 +54,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage8Bit'),
     dict(
         type='BottomupResize',
         input_size=codec['input_size'],
@@ -83,7 +83,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(
-        type='CocoMetric',
+        type='PersonPoseMetric',
         ann_file=data_root + 'annotations/person_keypoints_val.json',
         nms_mode='none',
         score_mode='bbox'),

@@ -1,22 +1,38 @@
 """What is missing or broken in the data of a config, before anything trains on it."""
 import json
 import os.path as osp
-from collections import Counter
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 import mmcv
 import numpy as np
 from mmengine.config import Config
-from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from mmpose.registry import DATASETS
+from mmengine.fileio import exists
+from mmpose.evaluation.metrics import CocoMetric
+from mmpose.registry import DATASETS, METRICS
+from PIL import Image
 
-#: Keys of an annotation that hold keypoints; all but the first are COCO-WholeBody's.
-KEYPOINT_KEYS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
+from ..evaluation import PersonPoseMetric, PersonSegMetric
+from .annotations import (
+    NO_AREA,
+    AnnotationError,
+    Reading,
+    describe,
+    examples,
+    is_labelled,
+    read_annotations,
+)
+from .person_rows import PersonRowsMixin
 
-#: Examples named per kind of problem.
-NUM_EXAMPLES = 3
+#: What is wrong with an image that cannot be used.
+_MISSING, _UNREADABLE = 'are missing', 'cannot be read'
+#: Of images whose EXIF tag turns them, when they are shown and when they are trained on.
+_STORED = 'are turned by their EXIF tag, but annotated as they are stored: save them turned'
+_TURNED = ('are turned by their EXIF tag: see with tools/misc/browse_dataset.py that annotations '
+           'lie on the turned image')
 
 
 @dataclass
@@ -29,10 +45,12 @@ class SplitCheck:
         counts (dict): Numbers of ``images``, ``persons`` (crowd regions left out), persons
             ``with keypoints`` and ``with mask``, and ``crowd regions``.
         errors (list[str]): What stops training or evaluation, or spoils it.
-        warnings (list[str]): What training copes with.
+        warnings (list[str]): What training and evaluation cope with.
         persons (np.ndarray): (images,) persons in each image.
         overlap (np.ndarray): (persons,) IoU of each person's box with the box that covers it most
             in the same image.
+        reading (Reading | None): What the annotation file says, if it can be used.
+        unusable (set[str]): File names of images that are missing or cannot be read.
     """
     name: str
     ann_file: str
@@ -41,34 +59,77 @@ class SplitCheck:
     warnings: List[str] = field(default_factory=list)
     persons: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     overlap: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    reading: Optional[Reading] = None
+    unusable: Set[str] = field(default_factory=set)
+
+
+class DataFolder(NamedTuple):
+    """Where the files of a data set are."""
+    ann_file: str
+    images: str
 
 
 def check_config(cfg: Config,
                  read_images: bool = True,
-                 progress: Callable[[SplitCheck, List], Iterator] = lambda _, jobs: jobs
-                 ) -> List[SplitCheck]:
+                 progress: Callable[[SplitCheck, List], Iterator] = lambda _, jobs: jobs,
+                 fill_sizes: bool = False) -> List[SplitCheck]:
     """Check all data sets of a config; the test set only where it is not that of validation.
 
     Args:
         cfg (Config): The config.
         read_images (bool): Decode every image; otherwise only look whether it is there.
         progress (callable): ``(check, iterable)`` → the same iterable, while images are read.
+        fill_sizes (bool): Take image sizes that the annotation file lacks from the images, which
+            training does not do.
     """
     checks = []
     for part in parts_to_check(cfg):
+        datasets = list(leaf_datasets(cfg[f'{part}_dataloader'].dataset))
         metrics = evaluators(cfg, part)
-        for number, dataset in enumerate(leaf_datasets(cfg[f'{part}_dataloader'].dataset)):
-            ann_file, folder = dataset_paths(dataset)
-            check = SplitCheck(f'{part} {number + 1}' if number else part, ann_file)
+        folders = [dataset_paths(dataset) for dataset in datasets]
+        for number, (dataset, folder) in enumerate(zip(datasets, folders)):
+            check = SplitCheck(f'{part} {number + 1}' if number else part, folder.ann_file)
             checks.append(check)
-            content = read_annotations(check, dataset)
-            if content is None:
+            if number == 0:
+                check_files(check, folders, metrics)
+            check.reading = read_file(check, dataset, folder.images if fill_sizes else None)
+            if check.reading is None:
                 continue
-            check_annotations(check, content, number_of_keypoints(dataset))
-            check_masks(check, uses_masks(cfg, part, metrics))
-            check_evaluation(check, content, metrics)
-            check_images(check, content['images'], folder, read_images, progress)
+            own = [one for one in metrics if is_of(one, check.ann_file)]
+            count_annotations(check)
+            check_readers(check, dataset, own)
+            if part == 'train':
+                check_training(check, len(datasets) > 1)
+            check_masks(check, uses_masks(cfg, part, own), part == 'train' and len(datasets) > 1)
+            check_evaluation(check, own)
+            check_images(check, folder.images, read_images, progress)
     return checks
+
+
+def write_fixed(check: SplitCheck, out: Path) -> List[str]:
+    """Write what a data set's annotation file means in COCO's form, without images that cannot be
+    used.
+
+    Returns:
+        list[str]: What differs from the file.
+
+    Raises:
+        FileExistsError: There is a file of that name.
+    """
+    content, changes = check.reading
+    changes = dict(changes)
+    if check.unusable:
+        gone = {image['id'] for image in content['images'] if image['file_name'] in check.unusable}
+        content = dict(
+            content, images=[image for image in content['images'] if image['id'] not in gone])
+        if 'annotations' in content:
+            content['annotations'] = [
+                ann for ann in content['annotations'] if ann['image_id'] not in gone]
+        changes['images that cannot be used are left out'] = sorted(check.unusable)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open(out, 'x') as file:
+        json.dump(content, file)
+    return describe(check.ann_file, changes)
 
 
 def parts_to_check(cfg: Config) -> List[str]:
@@ -80,9 +141,18 @@ def parts_to_check(cfg: Config) -> List[str]:
 
 
 def evaluators(cfg: Config, part: str) -> List[dict]:
-    """Evaluators of validation or test as a list; none for training."""
+    """Evaluators of validation or test as a list, those of several data sets together; none for
+    training."""
     found = cfg.get(f'{part}_evaluator') or []
+    if isinstance(found, dict):
+        found = found.get('metrics', [found])
     return [found] if isinstance(found, dict) else list(found)
+
+
+def is_of(metric: dict, ann_file: str) -> bool:
+    """Whether a metric reads this file, or whatever the data set reads."""
+    file = metric.get('ann_file') or ann_file
+    return osp.normpath(file) == osp.normpath(ann_file)
 
 
 def leaf_datasets(dataset: dict) -> Iterator[dict]:
@@ -96,17 +166,11 @@ def leaf_datasets(dataset: dict) -> Iterator[dict]:
         yield dataset
 
 
-def dataset_paths(dataset: dict) -> Tuple[str, str]:
+def dataset_paths(dataset: dict) -> DataFolder:
     """Annotation file and image folder, joined to ``data_root`` as MMEngine joins them."""
     root = dataset.get('data_root') or ''
     folder = (dataset.get('data_prefix') or {}).get('img', '')
-    return osp.join(root, dataset['ann_file']), osp.join(root, folder)
-
-
-def number_of_keypoints(dataset: dict) -> int:
-    """Keypoints of a person according to the data set's class or its own ``metainfo``."""
-    metainfo = dataset.get('metainfo') or DATASETS.get(dataset['type']).METAINFO
-    return parse_pose_metainfo(dict(metainfo))['num_keypoints']
+    return DataFolder(osp.join(root, dataset['ann_file']), osp.join(root, folder))
 
 
 def uses_masks(cfg: Config, part: str, metrics: List[dict]) -> bool:
@@ -116,49 +180,31 @@ def uses_masks(cfg: Config, part: str, metrics: List[dict]) -> bool:
     return any(one['type'] == 'PersonSegMetric' and not one.get('format_only') for one in metrics)
 
 
-def read_annotations(check: SplitCheck, dataset: dict) -> Optional[dict]:
-    """The content of the annotation file, or None and an error."""
-    if not osp.isfile(check.ann_file):
-        help_text = getattr(DATASETS.get(dataset['type']), 'DOWNLOAD', '')
+def read_file(check: SplitCheck, dataset: dict, image_folder: Optional[str]) -> Optional[Reading]:
+    """What the annotation file says, or None and errors."""
+    kind = DATASETS.get(dataset['type'])
+    if not exists(check.ann_file):
+        help_text = getattr(kind, 'DOWNLOAD', '')
         check.errors.append(f'{check.ann_file} does not exist. {help_text}'.strip())
         return None
+    metainfo = kind._load_metainfo(dataset.get('metainfo'))
     try:
-        with open(check.ann_file) as file:
-            content = json.load(file)
-    except ValueError as error:
-        check.errors.append(f'{check.ann_file} is no JSON file ({error}): download it again.')
+        reading = read_annotations(check.ann_file, metainfo, image_folder)
+    except AnnotationError as error:
+        check.errors += error.problems
         return None
-    if not isinstance(content, dict) or not content.get('images'):
-        check.errors.append(f"{check.ann_file} lists no images: it is not in COCO's layout.")
-        return None
-    return content
+    check.warnings += describe(check.ann_file, reading.changes)
+    return reading
 
 
-def check_annotations(check: SplitCheck, content: dict, num_keypoints: int) -> None:
-    """Count the persons, and find annotations that do not fit their images or the data set."""
+def count_annotations(check: SplitCheck) -> None:
+    """Count images and persons, and name what is odd about them."""
+    content = check.reading.content
     people: Dict[int, list] = {image['id']: [] for image in content['images']}
-    wrong: Dict[str, list] = {}
-    ids = Counter(ann['id'] for ann in content.get('annotations', []))
-    crowds = 0
-    for ann in content.get('annotations', []):
-        values = sum(len(ann.get(key) or ()) for key in KEYPOINT_KEYS)
-        if ann['image_id'] not in people:
-            wrong.setdefault('belong to images that are not listed', []).append(ann['id'])
-        elif values not in (0, 3 * num_keypoints):
-            wrong.setdefault(f'have other than {num_keypoints} keypoints', []).append(ann['id'])
-        elif 'bbox' not in ann or min(ann['bbox'][2:]) <= 0:
-            wrong.setdefault('have no bounding box, or an empty one', []).append(ann['id'])
-        elif ids[ann['id']] > 1:
-            wrong.setdefault('share their id with another', []).append(ann['id'])
-        elif ann.get('iscrowd'):
-            crowds += 1
-        else:
-            people[ann['image_id']].append(ann)
-    check.errors += [
-        f'{len(found)} annotations in {check.ann_file} {what}: {examples(found)}.'
-        for what, found in wrong.items()
-    ]
+    for ann in check.reading.persons:
+        people[ann['image_id']].append(ann)
     persons = [ann for anns in people.values() for ann in anns]
+    crowds = [ann for ann in content.get('annotations', []) if ann['iscrowd']]
     check.persons = np.array([len(anns) for anns in people.values()])
     check.overlap = np.concatenate(
         [np.zeros(0), *(largest_overlaps([ann['bbox'] for ann in anns])
@@ -166,18 +212,56 @@ def check_annotations(check: SplitCheck, content: dict, num_keypoints: int) -> N
     check.counts.update({
         'images': len(people),
         'persons': len(persons),
-        'with keypoints': sum(any(ann.get('keypoints', [])[2::3]) for ann in persons),
-        'with mask': sum(bool(ann.get('segmentation')) for ann in persons),
-        'crowd regions': crowds,
+        'with keypoints': sum(map(is_labelled, persons)),
+        'with mask': sum('segmentation' in ann for ann in persons),
+        'crowd regions': len(crowds),
     })
+    files: Dict[str, list] = defaultdict(list)
+    for image in content['images']:
+        files[image['file_name']].append(image['id'])
+    posed = [f'annotation {ann["id"]} of image {ann["image_id"]}' for ann in crowds
+             if is_labelled(ann)]
+    repeated = [f'{name} as {", ".join(map(str, ids))}' for name, ids in files.items()
+                if len(ids) > 1]
+    odd = {
+        "image files are listed under several ids: each shows only its own id's people": repeated,
+        "crowd regions have keypoints, which are not learnt: some tools write iscrowd=1 for one "
+        "person's mask": posed if len(posed) > len(persons) else [],
+    }
+    check.warnings += describe(
+        check.ann_file, {what: found for what, found in odd.items() if found})
 
 
-def check_masks(check: SplitCheck, needed: bool) -> None:
+def check_readers(check: SplitCheck, dataset: dict, metrics: List[dict]) -> None:
+    """Whoever reads a file as it is needs one in COCO's own form."""
+    readers = [] if issubclass(DATASETS.get(dataset['type']), PersonRowsMixin) else [dataset]
+    readers += [
+        metric for metric in metrics if 'ann_file' in metric
+        and not issubclass(METRICS.get(metric['type']), (PersonPoseMetric, PersonSegMetric))
+    ]
+    for reader in readers:
+        if check.reading.changes.keys() - ({NO_AREA} if not reader.get('use_area', True) else {}):
+            check.errors.append(
+                f'{reader["type"]} reads {check.ann_file} as it is, which is not in COCO\'s form '
+                '(see the warnings): take a data set and metrics of kdc_mm, or write a copy with '
+                '--fix OUT.json.')
+
+
+def check_training(check: SplitCheck, among_others: bool) -> None:
+    """What nothing can be learnt from."""
+    if not check.reading.content.get('annotations'):
+        check.errors.append(f'{check.ann_file} has no person to train on.')
+    elif not check.counts['with keypoints']:
+        problems = check.warnings if among_others else check.errors
+        problems.append(f'No person in {check.ann_file} has a labelled keypoint.')
+
+
+def check_masks(check: SplitCheck, needed: bool, among_others: bool) -> None:
     """Persons whose mask is missing where the config learns or evaluates masks."""
     lacking = check.counts['persons'] - check.counts['with mask']
     if not needed or not lacking:
         return
-    if check.counts['with mask']:
+    if check.counts['with mask'] or among_others:
         check.warnings.append(
             f'{lacking} of {check.counts["persons"]} persons in {check.ann_file} have no mask: '
             'nothing is learnt from their pixels, and they cannot be found as masks.')
@@ -187,16 +271,27 @@ def check_masks(check: SplitCheck, needed: bool) -> None:
             'PersonSegMetric out of the evaluators.')
 
 
-def check_evaluation(check: SplitCheck, content: dict, metrics: List[dict]) -> None:
-    """What the evaluators of this data set miss in it."""
+def check_files(check: SplitCheck, folders: Sequence[DataFolder], metrics: List[dict]) -> None:
+    """Evaluators that read another file than any of the data sets."""
     for metric in metrics:
-        file = metric.get('ann_file', check.ann_file)
-        if osp.normpath(file) != osp.normpath(check.ann_file):
+        file = metric.get('ann_file')
+        if file and not any(is_of(metric, folder.ann_file) for folder in folders):
             state = 'another file than the data set' if osp.isfile(file) else 'a missing file'
             check.errors.append(f'{metric["type"]} reads {state}: {file}.')
-        if 'annotations' not in content and not metric.get('format_only'):
+
+
+def check_evaluation(check: SplitCheck, metrics: List[dict]) -> None:
+    """What the evaluators of this data set miss in it."""
+    content = check.reading.content
+    for metric in metrics:
+        is_scored = not metric.get('format_only')
+        if is_scored and not content.get('annotations'):
             check.errors.append(f'{check.ann_file} has no annotations: {metric["type"]} can only '
                                 'write results with format_only=True.')
+        elif is_scored and not check.counts['with keypoints'] and issubclass(
+                METRICS.get(metric['type']), CocoMetric):
+            check.errors.append(f'No person in {check.ann_file} has a labelled keypoint: take '
+                                f'{metric["type"]} out of the evaluators.')
         lacking = [image['id'] for image in content['images'] if 'crowdIndex' not in image]
         if metric.get('iou_type') == 'keypoints_crowd' and lacking:
             check.errors.append(
@@ -204,11 +299,12 @@ def check_evaluation(check: SplitCheck, content: dict, metrics: List[dict]) -> N
                 f"keypoints_crowd needs: {examples(lacking)}. Take MMPose's annotation files.")
 
 
-def check_images(check: SplitCheck, images: List[dict], folder: str, read: bool,
-                 progress: Callable) -> None:
-    """Find images that are missing, cannot be decoded, or have another size than annotated."""
+def check_images(check: SplitCheck, folder: str, read: bool, progress: Callable) -> None:
+    """Find images that are missing, cannot be decoded, have another size than annotated, or may
+    have been annotated in another position."""
+    images = check.reading.content['images']
 
-    def trouble_of(image: dict) -> Tuple[str, Optional[str]]:
+    def trouble_of(image: dict) -> tuple:
         return image['file_name'], image_trouble(osp.join(folder, image['file_name']), image, read)
 
     found: Dict[str, list] = {}
@@ -216,25 +312,29 @@ def check_images(check: SplitCheck, images: List[dict], folder: str, read: bool,
         for name, trouble in progress(check, pool.map(trouble_of, images)):
             if trouble is not None:
                 found.setdefault(trouble, []).append(name)
-    check.errors += [
-        f'{len(names)} of {len(images)} images in {folder} {trouble}: {examples(names)}.'
-        for trouble, names in found.items()
-    ]
+    for trouble, names in found.items():
+        problems = check.warnings if trouble == _TURNED else check.errors
+        problems.append(
+            f'{len(names)} of {len(images)} images in {folder} {trouble}: {examples(names)}.')
+    check.unusable = {*found.get(_MISSING, ()), *found.get(_UNREADABLE, ())}
 
 
 def image_trouble(path: str, image: dict, read: bool) -> Optional[str]:
     """What is wrong with an image file, or None; read as training reads it."""
-    if not osp.isfile(path):
-        return 'are missing'
+    if not exists(path):
+        return _MISSING
     if not read:
         return None
     try:
         height, width = mmcv.imread(path, backend='pillow').shape[:2]
+        with Image.open(path) as file:
+            stored, is_turned = file.size, file.getexif().get(0x0112, 1) != 1
     except Exception:  # Pillow's decoders raise what they like
-        return 'cannot be read'
-    if (height, width) != (image['height'], image['width']):
-        return 'have another size than annotated'
-    return None
+        return _UNREADABLE
+    annotated = image['width'], image['height']
+    if annotated != (width, height):
+        return _STORED if is_turned and annotated == stored else 'have another size than annotated'
+    return _TURNED if is_turned and annotated == stored else None
 
 
 def largest_overlaps(boxes: List[List[float]]) -> np.ndarray:
@@ -256,9 +356,3 @@ def largest_overlaps(boxes: List[List[float]]) -> np.ndarray:
     iou = shared / (area[:, None] + area - shared)
     np.fill_diagonal(iou, 0)
     return iou.max(1)
-
-
-def examples(names: list) -> str:
-    """The first few names, and how many more there are."""
-    rest = len(names) - NUM_EXAMPLES
-    return ', '.join(map(str, names[:NUM_EXAMPLES])) + (f' and {rest} more' if rest > 0 else '')

@@ -21,7 +21,7 @@ def config(files, head='KDCHead', **metric):
     return Config(dict(
         model=dict(head=dict(type=head)), train_dataloader=dict(dataset=dataset),
         val_dataloader=dict(dataset=dataset),
-        val_evaluator=dict(type='CocoMetric', ann_file=files['ann_file'], **metric)))
+        val_evaluator=dict(type='PersonPoseMetric', ann_file=files['ann_file'], **metric)))
 
 
 def edit(files, change):
@@ -105,16 +105,17 @@ def test_images_are_only_looked_for_when_reading_is_switched_off(files):
     assert 'are missing: 1.png' in error
 
 
-@pytest.mark.parametrize('change, words', [
-    (dict(image_id=9), 'images that are not listed'),
-    (dict(keypoints=[1, 1, 2] * 14), 'other than 17 keypoints'),
-    (dict(bbox=[0, 0, 0, 9]), 'no bounding box, or an empty one'),
-    (dict(id=2), 'share their id'),
+@pytest.mark.parametrize('change, kind, words', [
+    (dict(keypoints=[1, 1, 2] * 14), 'errors', '14 keypoints, but the data set has 17 (1)'),
+    (dict(image_id=9), 'warnings', 'images that are not listed, left out (1)'),
+    (dict(bbox=[0, 0, 0, 9]), 'warnings', 'no box in the image, taken from mask or keypoints (1)'),
+    (dict(id=2), 'warnings', 'no id of their own from 1 on; all get new ids (2)'),
 ])
-def test_annotations_that_do_not_fit_are_named(files, change, words):
+def test_annotations_that_do_not_fit_are_counted_and_named(files, change, kind, words):
     edit(files, lambda content: content['annotations'][0].update(change))
-    found = check_config(config(files))[0]
-    assert any(words in error and files['ann_file'] in error for error in found.errors)
+    [line] = getattr(check_config(config(files))[0], kind)
+    assert line.startswith(files['ann_file']) and words in line
+    assert f'annotation {change.get("id", 1)} of image {change.get("image_id", 1)}' in line
 
 
 def test_persons_without_masks_are_a_warning_where_masks_are_learnt(files):
@@ -142,7 +143,7 @@ def test_an_evaluator_that_reads_another_file_is_named(files):
     cfg = config(files)
     cfg.val_evaluator.ann_file = 'elsewhere.json'
     [error] = check_config(cfg)[1].errors
-    assert 'CocoMetric reads a missing file: elsewhere.json' in error
+    assert 'PersonPoseMetric reads a missing file: elsewhere.json' in error
 
 
 def test_images_without_a_crowd_index_are_an_error_for_crowdposes_metric(files):

@@ -7,7 +7,7 @@ from mmengine.logging import MMLogger
 from mmpose.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 
-from kdc_mm.datasets import KDCCocoDataset
+from kdc_mm.datasets import AnnotationError, KDCCocoDataset
 from tests.conftest import NUM_KEYPOINTS, grey_image, person
 
 LOAD = dict(type='LoadImage', imdecode_backend='pillow')
@@ -58,7 +58,7 @@ def test_every_annotation_is_a_row(write_coco):
     dataset = KDCCocoDataset(**write_coco([(grey_image(20, 30), anns)]), pipeline=[LOAD])
     sample = dataset[0]
     segmentations = [ann.get('segmentation') for ann in sample['raw_ann_info']]
-    assert segmentations == [polygons, crowd, None, []]
+    assert segmentations == [polygons, crowd, None, None]
     assert sample['keypoints'].shape == (4, NUM_KEYPOINTS, 2)
     assert sample['keypoints_visible'].max(axis=1).tolist() == [1, 0, 1, 0]
     assert sample['iscrowd'] == [0, 1, 0, 0]
@@ -163,13 +163,13 @@ def test_a_missing_annotation_file_says_where_the_data_belongs_and_comes_from(na
 def test_another_keypoint_number_than_the_datasets_is_refused(write_coco):
     anns = [person(1, 1, 9, 9), person(1, 1, 9, 9, keypoints=[0] * 42)]
     files = write_coco([(grey_image(), anns)])
-    with pytest.raises(ValueError, match=r'Annotation 2 .* 14 keypoints.* 17'):
+    with pytest.raises(AnnotationError, match=r'14 keypoints.* 17 .*: annotation 2 of image 1'):
         KDCCocoDataset(**files)
 
 
 def test_a_mask_of_another_size_than_its_image_is_refused(write_coco):
     ann = person(1, 1, 9, 9, segmentation=rle(np.ones((60, 81), bool)))
-    with pytest.raises(ValueError, match=r"annotation 1 .* 81x60 .*'1.png' is 80x60"):
+    with pytest.raises(AnnotationError, match=r'81x60 .* 80x60 .*: annotation 1 of image 1'):
         KDCCocoDataset(**write_coco([(grey_image(60, 80), [ann])]))
 
 

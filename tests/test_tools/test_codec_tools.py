@@ -197,7 +197,7 @@ def test_poses_fall_apart_without_joining_and_input_size_is_the_codecs(ceiling, 
 
 @pytest.mark.parametrize('change, options, message', [
     (lambda content: content['annotations'][0].update(keypoints=[1, 2, 2] * 14), [],
-     'has 14 keypoints, the codec of the config 17'),
+     '14 keypoints, but the data set has 17'),
     (lambda content: [ann.pop('keypoints') for ann in content['annotations']], [],
      'has a labelled keypoint'),
     (lambda content: [image.pop('crowdIndex') for image in content['images']],

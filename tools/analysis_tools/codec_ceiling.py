@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, PoseSegCodec, SPRCodec  # noqa: E402
 from kdc_mm.benchmarks.codec.ceiling import evaluate_keypoints, evaluate_masks, measure_codecs  # noqa: E402
+from kdc_mm.datasets.annotations import is_labelled, read_annotations  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 
 
@@ -68,27 +69,22 @@ def parse_args():
 def keypoint_evaluator(cfg: Config) -> dict:
     """The part of the config's evaluators that reads keypoints."""
     evaluators = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
-    return next(part for part in evaluators if part.type == 'CocoMetric')
+    return next(part for part in evaluators if part.type in ('CocoMetric', 'PersonPoseMetric'))
 
 
-def read_annotations(path: str, iou_type: str, num_keypoints: int, limit=None) -> dict:
-    """The annotation file, cut to the first ``limit`` annotated images.
+def read_people(path: str, iou_type: str, metainfo: dict, limit=None) -> dict:
+    """The annotation file as training reads it, cut to the first ``limit`` annotated images.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It lacks what the metric needs.
+        ValueError: It cannot be used, or lacks what the metric needs.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no annotation file {path!r}.')
-    content = json.loads(Path(path).read_text())
-    annotations = content['annotations']
-    if not any(any(ann.get('keypoints', [])[2::3]) for ann in annotations):
+    content = read_annotations(path, metainfo).content
+    annotations = content.get('annotations', [])
+    if not any(map(is_labelled, annotations)):
         raise ValueError(f'No annotation in {path!r} has a labelled keypoint.')
-    for ann in annotations:
-        found = len(ann.get('keypoints', [])) // 3
-        if found not in (0, num_keypoints):
-            raise ValueError(f'Annotation {ann["id"]} in {path!r} has {found} keypoints, the codec '
-                             f'of the config {num_keypoints}: take a config of that data set.')
     if iou_type == 'keypoints_crowd' and not all(
             'crowdIndex' in image for image in content['images']):
         raise ValueError(f'The images in {path!r} have no `crowdIndex`, which the metric '
@@ -127,15 +123,17 @@ def find_ceiling(cfg: Config, args) -> dict:
     """The scores of all codecs, as they are written to ``--out``."""
     iou_type = args.iou_type or keypoint_evaluator(cfg).get('iou_type', 'keypoints')
     codecs = build_codecs(cfg, args)
-    content = read_annotations(args.ann_file, iou_type, codecs[0].codec.skeleton.num_keypoints,
-                               args.limit)
+    data = cfg.val_dataloader.dataset
+    metainfo = DATASETS.get(data.type)._load_metainfo(data.get('metainfo'))
+    content = read_people(args.ann_file, iou_type, metainfo, args.limit)
     with tempfile.TemporaryDirectory() as folder:
         ann_file = str(Path(folder) / 'annotations.json')
         Path(ann_file).write_text(json.dumps(content))
-        dataset = DATASETS.build(dict(type=cfg.val_dataloader.dataset.type, ann_file=ann_file))
+        dataset = DATASETS.build(
+            dict(type=data.type, ann_file=ann_file, metainfo=data.get('metainfo')))
         progress = ProgressBar(len(dataset), file=sys.stderr)
         measured = measure_codecs(dataset, codecs, args.noise, progress.update)
-        has_masks = all(ann.get('segmentation') for ann in content['annotations'])
+        has_masks = all('segmentation' in ann for ann in content['annotations'])
         report = {
             name: summarize(part, ann_file, iou_type, dataset.metainfo, has_masks)
             for name, part in measured.items()
@@ -143,8 +141,7 @@ def find_ceiling(cfg: Config, args) -> dict:
     return dict(
         report,
         images=len(content['images']),
-        persons=sum(not ann.get('iscrowd', 0) and any(ann.get('keypoints', [])[2::3])
-                    for ann in content['annotations']))
+        persons=sum(not ann['iscrowd'] and is_labelled(ann) for ann in content['annotations']))
 
 
 def print_report(report: dict) -> None:

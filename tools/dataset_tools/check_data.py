@@ -1,6 +1,11 @@
 """Say before training what is missing or broken in the data of a config, and what there is.
 
-Ends with status 1 if something would stop or spoil a run.
+Annotation files are read as training and evaluation read them: warnings say what of a file is taken
+for something else than it says. Ends with status 1 if something would stop or spoil a run.
+
+`--fix OUT.json` writes what was read as a file in COCO's own form, without images that are missing
+or cannot be read, and with image sizes from the images where the file lacks them. Where several
+annotation files of the config need it, the name of the data set stands before `.json`.
 """
 import argparse
 import sys
@@ -20,7 +25,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
 import kdc_mm  # noqa: E402, F401
-from kdc_mm.datasets.check import SplitCheck, check_config  # noqa: E402
+from kdc_mm.datasets.check import SplitCheck, check_config, write_fixed  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 
 
@@ -33,6 +38,8 @@ def parse_args():
         type=Path,
         default=Path('data.png'),
         help='picture of the histograms to write. Defaults to data.png')
+    parser.add_argument(
+        '--fix', type=Path, metavar='OUT.json', help='write a copy of the annotations, see above')
     parser.add_argument(
         '--no-read', action='store_true', help='look for the images without decoding them')
     parser.add_argument(
@@ -80,8 +87,24 @@ def draw_histograms(checks: List[SplitCheck], out: Path) -> None:
     figure.savefig(out)
 
 
+def fix(checks: List[SplitCheck], out: Path, console: Console) -> None:
+    """Write a copy of each annotation file that needs one."""
+    odd = {check.ann_file: check for check in checks
+           if check.reading is not None and (check.reading.changes or check.unusable)}
+    if not odd:
+        console.print("Nothing to fix: what can be read is in COCO's form.")
+    for check in odd.values():
+        name = check.name.replace(' ', '_')
+        path = out if len(odd) == 1 else out.with_name(f'{out.stem}_{name}{out.suffix}')
+        for line in write_fixed(check, path):
+            console.print(f'fixed: {line}', markup=False)
+        console.print(f'{check.ann_file} is written to {path}', markup=False)
+
+
 def main() -> int:
     args = parse_args()
+    if args.fix is not None and args.fix.exists():
+        sys.exit(f'error: {args.fix} is there already: name a new file.')
     warnings.filterwarnings('ignore', message='The metainfo config file')
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
@@ -93,7 +116,7 @@ def main() -> int:
         return track(jobs, f'images of {check.name}', check.counts['images'],
                      console=progress_console)
 
-    checks = check_config(cfg, not args.no_read, progress)
+    checks = check_config(cfg, not args.no_read, progress, fill_sizes=args.fix is not None)
     counted = [check for check in checks if check.counts]
     if counted:
         for check in counted:
@@ -105,6 +128,8 @@ def main() -> int:
         for kind, style in (('error', 'bold red'), ('warning', 'yellow')):
             for text in getattr(check, f'{kind}s'):
                 console.print(f'{kind} ({check.name}): {text}', style=style, markup=False)
+    if args.fix is not None:
+        fix(checks, args.fix, console)
     if any(check.errors for check in checks):
         return 1
     console.print('The data are complete.')

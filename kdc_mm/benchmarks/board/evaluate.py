@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from kdc_mm.datasets.annotations import AnnotationError, is_labelled, read_annotations
 from kdc_mm.engine import CheckpointError, check_checkpoint
 from kdc_mm.engine.checkpoint import check_fit
 
@@ -138,15 +140,17 @@ def check_datasets(board: Board) -> None:
 
 
 def _lacking_annotations(dataset: BoardDataset) -> List[str]:
-    content = _annotations(dataset.ann_file)
+    try:
+        content = read_annotations(str(dataset.ann_file)).content
+    except AnnotationError as error:
+        return [f'{dataset.name}: {problem}' for problem in error.problems]
+    persons = content.get('annotations', [])
     problems = []
-    if 'segm' in dataset.tasks and not any(
-            ann.get('segmentation') for ann in content['annotations']):
+    if 'segm' in dataset.tasks and not any('segmentation' in ann for ann in persons):
         problems.append(
             f'{dataset.name}: segm is among its tasks, but no annotation in {dataset.ann_file} has '
             'a segmentation. Take segm out of its tasks.')
-    if 'keypoints' in dataset.tasks and not any(
-            ann.get('keypoints') for ann in content['annotations']):
+    if 'keypoints' in dataset.tasks and not any(map(is_labelled, persons)):
         problems.append(
             f'{dataset.name}: keypoints is among its tasks, but no annotation in '
             f'{dataset.ann_file} has keypoints. Take keypoints out of its tasks.')
@@ -158,17 +162,24 @@ def _lacking_annotations(dataset: BoardDataset) -> List[str]:
     return problems
 
 
-def _annotations(ann_file: Path) -> Dict:
-    try:
-        return json.loads(ann_file.read_text())
-    except ValueError as error:
-        raise BoardError(f'{ann_file} is no JSON: {error}.') from error
-
-
 def count_keypoints(ann_file: Path) -> int:
     """Keypoints per person in an annotation file in COCO's layout."""
-    return next(len(ann['keypoints']) // 3 for ann in _annotations(ann_file)['annotations']
+    return next(np.size(ann['keypoints']) // 3
+                for ann in read_annotations(str(ann_file)).content['annotations']
                 if ann.get('keypoints'))
+
+
+def in_cocos_form(candidate: Candidate, dataset: BoardDataset, work_dir: Path) -> str:
+    """The annotation file, or a copy of what kdc_mm reads in it, where networks of others would
+    read something else."""
+    metainfo = {} if candidate.num_keypoints is None else keypoint_metainfo(candidate.cfg)
+    content, changes = read_annotations(str(dataset.ann_file), metainfo)
+    if not changes:
+        return str(dataset.ann_file)
+    copied = work_dir.resolve() / 'annotations.json'
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    copied.write_text(json.dumps(content))
+    return str(copied)
 
 
 def evaluators_of(cfg: Config) -> List[Dict]:
@@ -235,21 +246,24 @@ def evaluation_config(candidate: Candidate, dataset: BoardDataset, work_dir: Pat
     tested = test_dataset(cfg)
     if 'dataset' in tested or 'datasets' in tested:
         raise ConfigError(f'{candidate.entry.config} tests on several data sets; boards need one.')
+    ann_file = in_cocos_form(candidate, dataset, work_dir)
     tested.update(dataset.dataset)
+    if ann_file != str(dataset.ann_file):
+        tested.ann_file = ann_file
     tasks = [task for task in dataset.tasks if task in candidate.tasks]
-    has_area = all('area' in ann for ann in _annotations(dataset.ann_file)['annotations'])
     metrics = []
     if 'keypoints' in tasks:
-        own = next((one for one in evaluators_of(cfg) if one['type'] == 'CocoMetric'),
-                   dict(type='CocoMetric', nms_mode='none', score_mode='bbox'))
-        metrics.append(dict(own, ann_file=str(dataset.ann_file), iou_type=dataset.iou_type,
-                            use_area=has_area, prefix='pose'))
+        own = next((one for one in evaluators_of(cfg)
+                    if one['type'] in ('CocoMetric', 'PersonPoseMetric')),
+                   dict(nms_mode='none', score_mode='bbox'))
+        metrics.append(dict(own, type='PersonPoseMetric', ann_file=ann_file,
+                            iou_type=dataset.iou_type, use_area=True, prefix='pose'))
     if scope_of(cfg) == 'mmdet':
         tested.metainfo = dict(classes=('person', ))
         tested.pipeline = [step for step in tested.pipeline if step['type'] != 'LoadAnnotations']
-        metrics.append(dict(type='mmpose.DetectedPersonSegMetric', ann_file=str(dataset.ann_file)))
+        metrics.append(dict(type='mmpose.DetectedPersonSegMetric', ann_file=ann_file))
     elif 'segm' in tasks:
-        metrics.append(dict(type='PersonSegMetric', ann_file=str(dataset.ann_file)))
+        metrics.append(dict(type='PersonSegMetric', ann_file=ann_file))
     for part in ('train', 'val'):
         for name in (f'{part}_cfg', f'{part}_dataloader', f'{part}_evaluator'):
             cfg[name] = None

@@ -1,19 +1,18 @@
 """What a codec can reach at best: ground truth encoded, decoded and evaluated."""
 import contextlib
 import io
-import json
 import time
 from collections import defaultdict
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mmpose.datasets.transforms import BottomupRandomAffine
-from mmpose.evaluation.metrics import CocoMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.datasets import BottomupGetPersonMasks
+from kdc_mm.evaluation import PersonPoseMetric
 
 from .bottomup_codecs import Crowd, Decoded
 from .map_noise import MapNoise
@@ -116,7 +115,7 @@ def timed(call: Callable):
 
 def evaluate_keypoints(results: Sequence[ImageResult], ann_file: str, iou_type: str,
                        metainfo: Dict) -> Dict[str, float]:
-    """MMPose's CocoMetric on decoded keypoints.
+    """The keypoint metric on decoded keypoints.
 
     Args:
         results (sequence[ImageResult]): The results of all images.
@@ -131,12 +130,8 @@ def evaluate_keypoints(results: Sequence[ImageResult], ann_file: str, iou_type: 
     if not any(len(decoded.scores) for _, decoded in results):
         return dict(AP=0.)
     with contextlib.redirect_stdout(io.StringIO()):
-        metric = CocoMetric(
-            ann_file=ann_file,
-            iou_type=iou_type,
-            nms_mode='none',
-            score_mode='bbox',
-            use_area=_has_area(ann_file))
+        metric = PersonPoseMetric(
+            ann_file=ann_file, iou_type=iou_type, nms_mode='none', score_mode='bbox')
         metric.dataset_meta = metainfo
         for img_id, decoded in results:
             metric.process({}, [
@@ -151,11 +146,6 @@ def evaluate_keypoints(results: Sequence[ImageResult], ann_file: str, iou_type: 
             ])
         scores = metric.compute_metrics(metric.results)
     return {name: float(value) for name, value in scores.items()}
-
-
-def _has_area(ann_file: str) -> bool:
-    with open(ann_file) as file:
-        return all('area' in ann for ann in json.load(file)['annotations'])
 
 
 def evaluate_masks(results: Sequence[ImageResult], ann_file: str) -> Dict[str, float]:

@@ -7,6 +7,7 @@ from mmcv.transforms import BaseTransform
 from mmpose.registry import TRANSFORMS
 
 from ...codecs.owner_maps import IGNORED, MAX_PERSONS, NOBODY
+from ..segmentations import clean_segmentation
 
 
 def image_to_input(results: Dict) -> Tuple[np.ndarray, Tuple[int, int]]:
@@ -103,7 +104,9 @@ def box_polygon(box: List[float]) -> List[List[float]]:
 def keep_rows(results: Dict, rows: np.ndarray) -> None:
     """Keep these rows, in this order, of every key with one entry per row."""
     for key in ('bbox', 'bbox_score', 'num_keypoints', 'keypoints', 'keypoints_visible', 'area',
-                'iscrowd', 'id', 'category_id', 'raw_ann_info'):
+                'iscrowd', 'id', 'category_id', 'raw_ann_info', 'keypoint_undefined'):
+        if key not in results:
+            continue
         value = results[key]
         is_array = isinstance(value, np.ndarray)
         results[key] = value[rows] if is_array else [value[row] for row in rows]
@@ -123,14 +126,16 @@ class BottomupGetPersonMasks(BaseTransform):
         - ori_shape
         - img_path
         - flip_indices, raw_ann_info
-        - keypoints, keypoints_visible, iscrowd (if there are rows)
+        - keypoints, keypoints_visible, iscrowd (if there are rows); keypoints_visible is (N, K), or
+          after MMPose's ``KeypointConverter`` (N, K, 2) with 0 in the last column of keypoints that
+          the image's data set does not define
         - ann_img_shape (optional)
         - warp_mat and input_size (optional)
         - flip and flip_direction (optional)
 
     Modified Keys:
 
-        - keypoints_visible: 0 in crowd rows
+        - keypoints_visible: (N, K), 0 in crowd rows
         - all keys with one entry per row, where N > 254: the rows of the 254 largest persons stay
 
     Added Keys:
@@ -143,6 +148,8 @@ class BottomupGetPersonMasks(BaseTransform):
           keypoints: their segmentation, or else their box. It is the people themselves; the
           codec, which knows the disk radius R, leaves out what lies within R of them as well.
         - keypoint_table (np.ndarray): (N, K, 3) float32: x, y in pixels of the frame, labelled.
+        - keypoint_undefined (np.ndarray): (N, K) bool, only after ``KeypointConverter``; packed
+          with ``keypoint_table``
         - mask_owner_field, heatmap_ignore_field: the two maps as (1, h, w), which ``PixelData``
           wants
         - field_mapping_table, label_mapping_table: what ``PackPoseInputs`` puts into
@@ -172,6 +179,9 @@ class BottomupGetPersonMasks(BaseTransform):
             raise ValueError(f'The image {results["img_path"]!r} is {results["ori_shape"][1]}x'
                              f'{results["ori_shape"][0]} pixels, but the annotation file gives it '
                              f'{w}x{h}: masks and keypoints would not lie on it.')
+        if results['raw_ann_info'] and results['keypoints_visible'].ndim == 3:
+            visible, defined = np.moveaxis(results['keypoints_visible'], 2, 0)
+            results.update(keypoints_visible=visible, keypoint_undefined=defined == 0)
         self._draw(results)
         self._pack(results)
         return results
@@ -179,8 +189,9 @@ class BottomupGetPersonMasks(BaseTransform):
     def _draw(self, results: Dict) -> None:
         """Add ``mask_owner`` and ``heatmap_ignore``."""
         annotations = results['raw_ann_info'] or []
-        segs = [ann.get('segmentation') or None for ann in annotations]
         matrix, shape = image_to_input(results)
+        height, width = results['ori_shape'][:2]
+        segs = [clean_segmentation(ann.get('segmentation'), height, width) for ann in annotations]
         # Column-major, as pycocotools draws.
         owner = np.zeros(shape, dtype=np.uint8, order='F')
         mask_ignore = np.zeros(shape, dtype=bool, order='F')
@@ -226,3 +237,6 @@ class BottomupGetPersonMasks(BaseTransform):
                 results[f'{key}_field'] = results[key][None]
         results['field_mapping_table'] = self.field_mapping_table
         results['label_mapping_table'] = self.label_mapping_table
+        if 'keypoint_undefined' in results:
+            results['label_mapping_table'] = dict(
+                self.label_mapping_table, keypoint_undefined='keypoint_undefined')

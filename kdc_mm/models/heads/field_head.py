@@ -25,6 +25,8 @@ class FieldHead(BaseHead):
     :class:`~kdc_mm.datasets.transforms.BottomupGetPersonMasks` leaves it for ``PackPoseInputs``:
 
     - ``gt_instance_labels.keypoint_table`` (N, K, 3) float32: x, y in input pixels, labelled
+    - ``gt_instance_labels.keypoint_undefined`` (N, K) bool: keypoints that the image's data set
+      does not define; absent where it defines all
     - ``gt_fields.heatmap_ignore`` (1, H, W) bool: people whose keypoints are not known; cells
       within R of them take no part in the heatmap loss
     - ``gt_fields.mask_owner`` (1, H, W) uint8: whose mask each pixel is; absent without masks
@@ -166,6 +168,16 @@ class FieldHead(BaseHead):
         return [
             sample.gt_instance_labels.keypoint_table.to(device) for sample in batch_data_samples
         ]
+
+    def _defined_keypoints(self, batch_data_samples, device) -> Tensor:
+        """(B, K, 1, 1) bool: false for keypoints that the data set of an image does not define, so
+        that the image says nothing about them, not even where they are not."""
+        defined = torch.ones(len(batch_data_samples), self.num_keypoints, dtype=torch.bool)
+        for row, sample in enumerate(batch_data_samples):
+            undefined = sample.gt_instance_labels.get('keypoint_undefined')
+            if undefined is not None:
+                defined[row] = ~undefined.any(0)
+        return defined[..., None, None].to(device)
 
     def _check_targets(self, sample) -> None:
         fields = sample.get('gt_fields')

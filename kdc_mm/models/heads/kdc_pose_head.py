@@ -155,8 +155,9 @@ class KDCPoseHead(FieldHead):
             vectors = fields[name].unflatten(1, (-1, 2))[image, channel, :, row, column]
             return vector_loss(loss, vectors, target, self.units[name], weight)
 
+        learnt = (owner != IGNORED) & self._defined_keypoints(batch_data_samples, owner.device)
         losses = dict(
-            loss_heatmap=self.loss_heatmap(heatmaps, heatmap, (owner != IGNORED).float()),
+            loss_heatmap=self.loss_heatmap(heatmaps, heatmap, learnt.float()),
             loss_limb=loss_at('limbs', self.loss_limb, cells.limb_index, cells.limb),
             loss_person_centroid=loss_at('person_centroids', self.loss_person_centroid,
                                          cells.index, cells.person_centroid))
