@@ -70,8 +70,9 @@ def grouping_tolerance(limb_px: float = 4.,
 
 @numba.njit(cache=True, inline='always')
 def disagreement(error_px, length_px, tolerance):
-    """An error in tolerances: over what the length allows."""
-    return error_px / max(tolerance.least_px, tolerance.px + tolerance.relative * length_px)
+    """An error in tolerances: over what the length allows. NaN of a length that is: the order of
+    the two matters."""
+    return error_px / max(tolerance.px + tolerance.relative * length_px, tolerance.least_px)
 
 
 @numba.njit(cache=True, inline='always')

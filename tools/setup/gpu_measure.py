@@ -43,8 +43,8 @@ def decode_parity(device: str, rounds: int) -> Dict:
     for seed in range(rounds):
         crowd = make_crowd(1 + seed % 20, seed, codec.input_size)
         maps = codec.perfect_maps(crowd, codec.encode(crowd))
-        here = codec.decode(maps, crowd.frame)
-        there = codec.decode({name: field.to(device) for name, field in maps.items()}, crowd.frame)
+        moved = {name: field.to(device) for name, field in maps.items()}
+        here, there = (codec.codec.batch_decode(one, [crowd.frame])[0] for one in (maps, moved))
         if len(here.scores) != len(there.scores):
             raise SystemExit(f'crowd {seed}: {len(here.scores)} persons on the CPU, '
                              f'{len(there.scores)} on {device}')
