@@ -22,6 +22,10 @@ def maps_of(codec, num_persons, seed=0):
     return codec.perfect_maps(crowd, codec.encode(crowd)), crowd.frame
 
 
+def decode(codec, maps, frame):
+    return codec.codec.batch_decode(maps, [frame])[0]
+
+
 def spoilt(maps, name, value, share, seed=0):
     """Maps of which one has a value in a share of its cells."""
     field = maps[name].clone()
@@ -48,7 +52,7 @@ FIELDS = ['heatmaps', 'key_centroids', 'person_centroids', 'limbs', 'semantic', 
 def test_numbers_that_are_none_in_one_map_leave_sensible_people(name, value, share):
     codec = codec_of(129)
     maps, frame = maps_of(codec, 3)
-    assert_sensible(codec.decode(spoilt(maps, name, value, share), frame))
+    assert_sensible(decode(codec, spoilt(maps, name, value, share), frame))
 
 
 @pytest.mark.parametrize('share', [0.02, 0.3])
@@ -66,8 +70,8 @@ def test_cells_whose_heat_is_no_number_do_not_vote(share):
 def test_maps_of_one_number_that_is_none_show_no_pose(value):
     codec = codec_of(129)
     maps, frame = maps_of(codec, 3)
-    people = codec.decode({name: torch.full_like(field, value) for name, field in maps.items()},
-                          frame)
+    people = decode(
+        codec, {name: torch.full_like(field, value) for name, field in maps.items()}, frame)
     assert not people.poses.detected.any()
     assert_sensible(people)
 
@@ -88,8 +92,10 @@ def nonsense(maps, seed=0):
         f'all {value:g}': {name: torch.full_like(field, value) for name, field in maps.items()}
         for value in (9., NAN, INF, -INF, 1e30)
     }
+    still = {name: torch.zeros_like(field) for name, field in maps.items()}
+    still.update(heatmaps=hot, semantic=torch.full_like(maps['semantic'], 9.))
     return {'noise': noise, 'all hot': {**maps, 'heatmaps': hot},
-            'hot noise': {**noise, 'heatmaps': hot}, **full}
+            'hot noise': {**noise, 'heatmaps': hot}, STILL: still, **full}
 
 
 def seconds_of(codec, maps, frame):
@@ -97,24 +103,39 @@ def seconds_of(codec, maps, frame):
     spent = []
     for _ in range(3):
         start = time.process_time()
-        codec.decode(maps, frame)
+        decode(codec, maps, frame)
         spent.append(time.process_time() - start)
     return min(spent)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings('ignore::RuntimeWarning')
-def test_nonsense_takes_no_more_than_ten_times_a_crowd():
-    """A crowd of 50: at most 256 persons are decoded, whatever the maps."""
+@pytest.fixture(scope='module')
+def ratios():
+    """Times of nonsense at 401 px over that of a crowd of 50."""
     codec = codec_of(401)
     seconds_of(codec, *maps_of(codec, 3))
     crowd = seconds_of(codec, *maps_of(codec, 50))
     maps, frame = maps_of(codec, 5)
     few = seconds_of(codec, maps, frame)
-    ratios = {}
+    found = {}
     for kind, fields in nonsense(maps).items():
         spent = seconds_of(codec, fields, frame)
-        ratios[kind] = spent / crowd
+        found[kind] = spent / crowd
         print(f'{kind}: {1e3 * spent:.1f} ms, {spent / few:.1f} times 5 persons, '
               f'{spent / crowd:.1f} times 50')
-    assert max(ratios.values()) < 10
+    return found
+
+
+STILL = 'all hot, all vectors 0'
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+def test_nonsense_takes_no_more_than_ten_times_a_crowd_of_50(ratios):
+    assert max(ratio for kind, ratio in ratios.items() if kind != STILL) < 10
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+@pytest.mark.xfail(reason='each cell is a person, and 500 of them are found one after the other')
+def test_people_of_a_cell_each_take_no_more_than_ten_times_a_crowd_of_50(ratios):
+    assert ratios[STILL] < 10

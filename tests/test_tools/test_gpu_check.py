@@ -33,7 +33,7 @@ def run(tool, tmp_path, monkeypatch):
                 (tmp_path / 'demo/1/vis_data').mkdir(parents=True)
                 (tmp_path / 'demo/metrics.json').write_text('{"keypoints_AP": 0.5}')
                 (tmp_path / 'demo/1/vis_data/scalars.json').write_text(
-                    '{"loss": 3, "step": 1}\n{"coco/AP": 0.5, "coco/segm_mAP": 0.25, "step": 9}\n')
+                    '{"loss": 3, "step": 7}\n{"coco/AP": 0.5, "coco/segm_mAP": 0.25, "step": 0}\n')
             return 'some output\n{"found": 1}\n'
 
         monkeypatch.setattr(tool.Check, 'call', call)
@@ -50,7 +50,7 @@ def test_all_steps_go_into_one_json_in_order(run):
     results = {step['name']: step['result'] for step in report['steps']}
     assert results['gpu tests'] == dict(tests=6, failures=0, errors=0, skipped=2)
     assert results['speed'] == dict(found=1)
-    assert results['demo'] == dict(metrics=dict(keypoints_AP=0.5), curve=[[9, 0.5, 0.25]])
+    assert results['demo'] == dict(metrics=dict(keypoints_AP=0.5), curve=[[7, 0.5, 0.25]])
 
 
 def test_a_step_that_fails_is_told_and_the_others_go_on(run):

@@ -109,9 +109,12 @@ class Check:
         self.call('demo', 'tools/demo.py', '--work-dir', folder, '--data-dir',
                   self.out / 'data/demo', '--minutes', minutes, *images)
         scalars = max(folder.glob('*/vis_data/scalars.json'), key=os.path.getmtime)
-        lines = [json.loads(line) for line in scalars.read_text().splitlines()]
-        curve = [[line['step'], *(line[key] for key in CURVE)] for line in lines
-                 if CURVE[0] in line]
+        curve, iteration = [], 0
+        for line in map(json.loads, scalars.read_text().splitlines()):
+            if 'loss' in line:
+                iteration = line['step']
+            elif CURVE[0] in line:
+                curve.append([iteration, *(line[key] for key in CURVE)])
         return dict(metrics=json.loads((folder / 'metrics.json').read_text()), curve=curve)
 
 
