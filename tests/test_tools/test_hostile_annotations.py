@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import grey_image, person
+from tests.conftest import grey_image, person
 
 ROOT = Path(__file__).resolve().parents[2]
 GIGABYTE = 2**30
