@@ -16,7 +16,7 @@ import pycocotools.mask as cocomask
 from mmengine.fileio import get
 from PIL import Image
 
-from .segmentations import as_rle, clean_segmentation
+from .segmentations import FARTHEST, as_rle, clean_segmentation
 
 #: Keys of an annotation that hold keypoints; all but the first are COCO-WholeBody's.
 KEYPOINT_KEYS = ('keypoints', 'foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts')
@@ -232,6 +232,9 @@ def _clean_size(image: dict, folder: Optional[str], changes: Changes, refused: C
                     'image files)'].append(where)
             return
         changes['images have no width and height, taken from the image files'].append(where)
+    elif max(size) > FARTHEST:
+        refused[f'images are wider or higher than {FARTHEST:,.0f} pixels'].append(where)
+        return
     elif size != [image['width'], image['height']] or any(
             type(image[key]) is not int for key in ('width', 'height')):
         changes['images have a width or height that is not written as an integer'].append(where)

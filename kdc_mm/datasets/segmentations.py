@@ -6,6 +6,9 @@ from typing import Any, Iterable, List, Optional
 import numpy as np
 import pycocotools.mask as cocomask
 
+#: Farthest coordinate of an outline that is drawn, in pixels: memory grows with its length.
+FARTHEST = 1e5
+
 #: Polygons of this area, in pixels, cover pixel centres whatever their shape.
 _SURELY_DRAWN = 100.
 
@@ -127,7 +130,7 @@ def _has_area(polygon: list) -> bool:
         points = np.array(polygon, dtype=float)
     except (TypeError, ValueError):
         return False
-    return bool(np.isfinite(points).all()) and _area(points) > 1e-6
+    return bool((abs(points) <= FARTHEST).all()) and _area(points) > 1e-6
 
 
 def _area(points: np.ndarray) -> float:

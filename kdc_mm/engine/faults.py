@@ -3,12 +3,13 @@ import os
 from pathlib import Path
 from typing import Optional
 
+from kdc_mm.datasets.annotations import AnnotationError
 from kdc_mm.datasets.person_rows import UnreadableImagesError
 
 from .checkpoint import CheckpointError, saved_checkpoints
 
 #: Errors that are no mistake in code: their message is enough.
-FAULTS = (CheckpointError, UnreadableImagesError, FloatingPointError, OSError)
+FAULTS = (AnnotationError, CheckpointError, UnreadableImagesError, FloatingPointError, OSError)
 
 
 def check_work_dir(work_dir: str) -> None:
