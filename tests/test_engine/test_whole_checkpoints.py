@@ -63,11 +63,18 @@ def files_of(folder):
                   or path.name == 'last_checkpoint')
 
 
+def train_on_a_slow_disk(work_dir):
+    """Train until killed; most of the time a checkpoint is being written."""
+    fsync = os.fsync
+    os.fsync = lambda handle: (time.sleep(0.1), fsync(handle))
+    train(work_dir, LargeModel(), 100_000)
+
+
 def kill_and_resume(work_dir, kills, seed):
     """Kill a run at random moments from its first checkpoint on; how often it was saving one."""
     moments, while_saving, reached = random.Random(seed), 0, 0
     for _ in range(kills):
-        child = in_child(lambda: train(work_dir, LargeModel(), 100_000))
+        child = in_child(lambda: train_on_a_slow_disk(work_dir))
         wait_for_a_checkpoint(work_dir, after=reached)
         time.sleep(moments.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
