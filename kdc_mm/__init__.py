@@ -3,8 +3,13 @@
 Importing the package registers every class in MMPose's registries, so that a config needs only
 ``custom_imports = dict(imports=['kdc_mm'], allow_failed_imports=False)``.
 """
-from . import codecs, datasets, engine, evaluation, models, visualization
-from .version import __version__
+from .kernels import do_without_cache_where_none_can_be_written, tell_when_compiling
+
+do_without_cache_where_none_can_be_written()
+tell_when_compiling()
+
+from . import codecs, datasets, engine, evaluation, models, visualization  # noqa: E402
+from .version import __version__  # noqa: E402
 
 __all__ = [
     '__version__', 'codecs', 'datasets', 'engine', 'evaluation', 'models', 'visualization'

@@ -7,9 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import init_default_scope
 
 NUM_KEYPOINTS = 17
+
+
+def pytest_runtest_setup(item):
+    """Tests that need a GPU are skipped where there is none."""
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
 
 
 @pytest.fixture(scope='session', autouse=True)

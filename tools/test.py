@@ -7,13 +7,15 @@ from pathlib import Path
 import mmengine
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
 
-from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
+from kdc_mm.engine.checkpoint import check_checkpoint, check_fit  # noqa: E402
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, check_work_dir, last_words  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,19 +99,27 @@ class SaveMetricsHook(Hook):
         mmengine.dump(metrics, self.file)
 
 
+def test(cfg: Config, args: argparse.Namespace) -> None:
+    """Build the runner and test."""
+    check_checkpoint(cfg.load_from)
+    check_work_dir(cfg.work_dir)
+    join_processes_on_cpu(cfg)
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    check_fit(model, cfg.load_from, args.config)
+    if args.out:
+        runner.register_hook(SaveMetricsHook(args.out))
+    runner.test()
+
+
 def main() -> None:
     args = build_parser().parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = merge_arguments(Config.fromfile(args.config), args)
     try:
-        check_checkpoint(cfg.load_from)
-    except CheckpointError as error:
-        sys.exit(str(error))
-    join_processes_on_cpu(cfg)
-    runner = Runner.from_cfg(cfg)
-    if args.out:
-        runner.register_hook(SaveMetricsHook(args.out))
-    runner.test()
+        test(cfg, args)
+    except FAULTS as error:
+        sys.exit(last_words(error))
 
 
 if __name__ == '__main__':

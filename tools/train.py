@@ -1,20 +1,28 @@
 """Train a pose model. The flags are those of MMPose's own tools/train.py."""
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
 
-from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
-from kdc_mm.engine.checkpoint import checkpoint_to_start_from  # noqa: E402
+from kdc_mm.engine.checkpoint import (  # noqa: E402
+    check_checkpoint,
+    check_fit,
+    checkpoint_to_start_from,
+    pretrained_weights,
+)
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, check_work_dir, last_words  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -92,21 +100,46 @@ def show_results(cfg: Config, args: argparse.Namespace) -> None:
         cfg.default_hooks.visualization.wait_time = args.wait_time
 
 
+def choose_start(cfg: Config) -> None:
+    """Check the weights that training starts from, and name those to go on from in the config."""
+    start, problems = checkpoint_to_start_from(cfg)
+    for problem in problems:
+        print(f'warning: {problem}', file=sys.stderr)
+    if problems:
+        print(f'Going on from {start}.', file=sys.stderr)
+    cfg.load_from = start
+    for source in pretrained_weights(cfg.get('model')):
+        check_checkpoint(source)
+
+
+def train(cfg: Config, config: str) -> None:
+    """Build the runner and train.
+
+    Args:
+        cfg (Config): The merged config.
+        config (str): Its name.
+    """
+    check_work_dir(cfg.work_dir)
+    choose_start(cfg)
+    join_processes_on_cpu(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if cfg.load_from is not None and isinstance(runner.model, nn.Module):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_fit(model, cfg.load_from, config, partly=not cfg.get('resume'))
+    runner.train()
+
+
 def main() -> None:
     args = build_parser().parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    logging.raiseExceptions = False  # a full disk is told once, not with every line of the log
     cfg = merge_arguments(Config.fromfile(args.config), args)
     if 'preprocess_cfg' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)
-    start = checkpoint_to_start_from(cfg)
-    if start is not None:
-        try:
-            check_checkpoint(start, resume=cfg.get('resume', False))
-        except CheckpointError as error:
-            sys.exit(str(error))
-    join_processes_on_cpu(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    try:
+        train(cfg, args.config)
+    except FAULTS as error:
+        sys.exit(last_words(error, cfg.work_dir))
 
 
 if __name__ == '__main__':

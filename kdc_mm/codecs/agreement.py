@@ -70,8 +70,11 @@ def grouping_tolerance(limb_px: float = 4.,
 
 @numba.njit(cache=True, inline='always')
 def disagreement(error_px, length_px, tolerance):
-    """An error in tolerances: over what the length allows."""
-    return error_px / max(tolerance.least_px, tolerance.px + tolerance.relative * length_px)
+    """An error in tolerances: over what the length allows. NaN where the length is."""
+    allowed = tolerance.px + tolerance.relative * length_px
+    if allowed < tolerance.least_px:
+        allowed = tolerance.least_px
+    return error_px / allowed
 
 
 @numba.njit(cache=True, inline='always')

@@ -177,7 +177,8 @@ def expected_oks(persons: Hypotheses, oks_sigmas: Sequence[float], error_px: flo
         np.ndarray: (m,) float32 in [0, 1].
     """
     score = persons.score
-    area = np.ptp(persons.position, axis=1).prod(1)[:, None] * (2 * np.asarray(oks_sigmas))**2
+    box_area = np.ptp(persons.position, axis=1).prod(1, dtype=float)
+    area = box_area[:, None] * (2 * np.asarray(oks_sigmas))**2
     expected = (score**2 * persons.own * area / (area + error_px**2)).sum(1)
     return (expected / np.sqrt(score.sum(1) * score.shape[1])).astype(np.float32)
 

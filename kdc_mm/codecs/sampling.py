@@ -77,7 +77,8 @@ def interpolate(field, position, stride):
 @numba.njit(cache=True)
 def _sample(pixel, stride, num_cells):
     """:func:`sample_axis` of one position."""
-    position = min(max(pixel / stride, 0), num_cells - 1)
+    position = pixel / stride
+    position = min(position, num_cells - 1.) if position > 0 else 0.  # also for NaN
     cell = min(int(position), max(num_cells - 2, 0))
     return AxisSamples(pixel, cell, np.float32(position - cell))
 

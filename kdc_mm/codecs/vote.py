@@ -163,7 +163,7 @@ def _find_voters(heatmaps, key_centroids, threshold, squared_vote_radius, radius
             for v in range(height):
                 for u in range(width):
                     heat = heatmaps[b, k, v, u]
-                    if heat <= threshold:
+                    if not heat > threshold:  # NaN neither
                         continue
                     dx, dy = key_centroids[b, 2 * k, v, u], key_centroids[b, 2 * k + 1, v, u]
                     squared = dx * dx + dy * dy

@@ -31,7 +31,7 @@ NUM_EXAMPLES = 3
 _BOX_AREA = 0.53
 
 #: Pixels of an image's longest possible side.
-_MAX_SIDE = 10**6
+_MAX_SIDE = 10**5
 
 #: The change that does not matter to who leaves areas alone.
 NO_AREA = 'annotations have no area, taken from the mask or the box'

@@ -12,6 +12,10 @@ from mmpose.datasets.transforms import KeypointConverter
 from .annotations import AnnotationError, describe, read_annotations
 
 
+class UnreadableImagesError(RuntimeError):
+    """Too many images in a row cannot be read: the disk is gone, or the folder is another."""
+
+
 class PersonRowsMixin:
     """What bottom-up training with masks needs beyond MMPose's COCO-style data sets.
 
@@ -48,7 +52,7 @@ class PersonRowsMixin:
         AnnotationError: The annotation file cannot be used, or has no person to train on.
         ValueError: ``empty_share`` is out of range.
         OSError: An image cannot be read in test mode.
-        RuntimeError: ``max_refetch + 1`` images in a row cannot be read in training.
+        UnreadableImagesError: ``max_refetch + 1`` images in a row cannot be read in training.
     """
 
     DOWNLOAD = ''
@@ -170,7 +174,7 @@ class PersonRowsMixin:
                     logger='current',
                     level=logging.WARNING)
                 idx = self._rand_another()
-        raise RuntimeError(
+        raise UnreadableImagesError(
             f'{self.max_refetch + 1} training images in a row could not be read, the last one: '
             f'{reason} Images are looked for in {self.data_prefix["img"]!r}.\n{self.DOWNLOAD}')
 

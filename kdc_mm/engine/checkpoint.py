@@ -3,16 +3,21 @@
 Since PyTorch 2.6 ``torch.load`` builds only classes on a list. MMEngine's checkpoints need a few
 more, for the logged history beside the weights; they are allowed here one by one, by name.
 """
+import mmap
 import re
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
+
+from .safetensors import read_safetensors
 
 # Element types of the arrays in a checkpoint: logged scalars, and the data set's meta information.
 ARRAY_DTYPES = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64',
@@ -61,9 +66,9 @@ def history_statistic(owner: Any, name: str) -> Callable:
 def check_checkpoint(source: str, resume: bool = False) -> None:
     """Make sure that a checkpoint can be loaded, before anything else is built.
 
-    The file is mapped, not read, so that this takes little time for large files as well. A URL is
-    fetched into the cache where MMEngine then finds it; it loads what it fetches itself without
-    the safety, so this is also what keeps it on.
+    The file is read once, to compare its checksums, and then mapped. A URL is fetched into the
+    cache where MMEngine then finds it; it loads what it fetches itself without the safety, so this
+    is also what keeps it on.
 
     Args:
         source: A file, or an http(s) URL. Other schemes, such as ``torchvision://``, name weights
@@ -71,15 +76,20 @@ def check_checkpoint(source: str, resume: bool = False) -> None:
         resume: Whether training is to go on from it, rather than to start with its weights.
 
     Raises:
-        CheckpointError: It is missing, a directory, empty, cut short or of another format, holds
-            classes that are not on the safe list, or lacks what is needed.
+        CheckpointError: It is missing, a directory, empty, cut short, damaged or of another format,
+            holds classes that are not on the safe list, or lacks what is needed.
     """
     is_url = source.startswith(('http://', 'https://'))
     if '://' in source and not is_url:
         return
     path = _fetch(source) if is_url else Path(source).expanduser()
-    _check_file(path)
+    try:
+        _check_file(path)
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be read: {error.strerror}.') from error
     _check_content(path, _load(path), resume)
+    if is_url and _is_safetensors(path):
+        raise CheckpointError(f'{source} has been fetched: name {path} instead.')
 
 
 def _fetch(url: str) -> Path:
@@ -106,19 +116,41 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(
             f'{path} is empty: saving it broke off. Use an earlier one{_others(path)}.')
     if start.startswith(b'PK'):
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f'{path} is cut short: saving or fetching it broke off. Fetch it again, or use an '
-                f'earlier one{_others(path)}.')
-    elif not start.startswith(b'\x80'):
+        _check_zip(path)
+    elif not start.startswith(b'\x80') and not _is_safetensors(path):
         raise CheckpointError(
             f'{path} is no PyTorch checkpoint: it starts with {start[:40]!r}. Name a file that '
             f'training saved{_others(path)}.')
 
 
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix == '.safetensors'
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse an archive that is cut short, or whose checksums are not those of its content."""
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f'{path} is cut short: saving or fetching it broke off. Fetch it again, or use an '
+            f'earlier one{_others(path)}.')
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(entry.compress_type for entry in archive.infolist())
+            damaged = 'its directory' if packed else archive.testzip()
+    except Exception:  # a damaged directory makes zipfile fail in many ways
+        damaged = 'its directory'
+    if damaged:
+        raise CheckpointError(
+            f'{path} is damaged: {damaged} is not what was saved. Fetch it again, or use an '
+            f'earlier one{_others(path)}.')
+
+
 def _load(path: Path) -> Any:
     """What the file holds, by way of the safe loader."""
     try:
+        if _is_safetensors(path):
+            return read_safetensors(path)
+        _refuse_bytearray(path)
         return torch.load(
             path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # bytes of another origin make the unpickler fail in any way
@@ -133,6 +165,17 @@ def _load(path: Path) -> Any:
             f'use an earlier one{_others(path)}.') from error
 
 
+def _refuse_bytearray(path: Path) -> None:
+    """``bytearray`` is on PyTorch's own list, and of a number it fills that much memory.
+
+    Raises:
+        UnpicklingError: The file names it.
+    """
+    with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data.find(b'\nbytearray\n') >= 0:
+            raise UnpicklingError('GLOBAL builtins.bytearray')
+
+
 def _check_content(path: Path, checkpoint: Any, resume: bool) -> None:
     """Refuse a file without the weights that MMEngine looks for, or without a state to resume."""
     weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
@@ -141,10 +184,17 @@ def _check_content(path: Path, checkpoint: Any, resume: bool) -> None:
         raise CheckpointError(
             f"{path} holds no weights: neither it nor its entry 'state_dict' maps names to "
             'tensors. Name a file that training saved.')
-    if resume and not {'meta', 'message_hub'} <= checkpoint.keys():
+    if resume and not _has_state(checkpoint):
         raise CheckpointError(
             f'{path} holds weights only, and no state that training could go on from. To start '
             f'with these weights: --cfg-options load_from={path}')
+
+
+def _has_state(checkpoint: dict) -> bool:
+    """Whether training can go on from it: it says where it was, and what it had logged."""
+    meta = checkpoint.get('meta')
+    return isinstance(checkpoint.get('message_hub'), dict) and isinstance(meta, dict) and all(
+        isinstance(meta.get(count), int) for count in ('epoch', 'iter'))
 
 
 def _reason(error: Exception) -> str:
@@ -160,14 +210,103 @@ def _others(path: Path) -> str:
     return f' (in {folder}: {", ".join(one.name for one in found[-5:])})' if found else ''
 
 
-def checkpoint_to_start_from(cfg) -> Optional[str]:
-    """The checkpoint that MMEngine's runner will load or resume for a config, if any.
+def checkpoint_to_start_from(cfg) -> Tuple[Optional[str], List[str]]:
+    """The checkpoint from which training starts or goes on, if any; it has been checked.
 
     Args:
         cfg (Config): With ``work_dir``, and ``resume`` and ``load_from`` as the runner reads them:
-            resuming without a name takes the one that ``work_dir/last_checkpoint`` names.
+            resuming without a name takes the newest in ``work_dir`` that is whole.
+
+    Returns:
+        tuple: Its name, and why newer ones are passed over.
+
+    Raises:
+        CheckpointError: The one that is named cannot be used, or none that there is.
     """
-    last = Path(cfg.work_dir) / 'last_checkpoint'
-    if cfg.get('load_from') is None and cfg.get('resume') and last.exists():
-        return last.read_text().strip()
-    return cfg.get('load_from')
+    source, resume = cfg.get('load_from'), cfg.get('resume', False)
+    if source is None:
+        return last_whole_checkpoint(cfg.work_dir) if resume else (None, [])
+    check_checkpoint(source, resume)
+    return source, []
+
+
+def last_whole_checkpoint(work_dir: str) -> Tuple[Optional[str], List[str]]:
+    """The newest checkpoint of a run that can be resumed, that of ``last_checkpoint`` first.
+
+    Returns:
+        tuple: Its path, None where there is no checkpoint yet, and why newer ones are passed over.
+
+    Raises:
+        CheckpointError: There are some, and all are broken.
+    """
+    problems = []
+    for path in saved_checkpoints(Path(work_dir)):
+        try:
+            check_checkpoint(str(path), resume=True)
+            return str(path), problems
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise CheckpointError(f'No checkpoint in {work_dir} can be resumed. {problems[0]}')
+    return None, []
+
+
+def saved_checkpoints(work_dir: Path) -> List[Path]:
+    """Checkpoints to go on from, the newest first; what is best so far has no optimizer's state."""
+    last = work_dir / 'last_checkpoint'
+    named = last.read_text().strip() if last.is_file() else ''
+    saved = [path for path in work_dir.glob('*.pth') if not path.name.startswith('best_')]
+    saved.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return list(dict.fromkeys([Path(named)] * bool(named) + saved))
+
+
+def pretrained_weights(model: Any) -> Iterator[str]:
+    """The checkpoints that a model's config initialises its parts from (``init_cfg``)."""
+    if isinstance(model, dict):
+        if model.get('type') == 'Pretrained' and isinstance(model.get('checkpoint'), str):
+            yield model['checkpoint']
+        model = list(model.values())
+    for part in model if isinstance(model, (list, tuple)) else ():
+        yield from pretrained_weights(part)
+
+
+def check_fit(model: nn.Module, source: str, config: str, partly: bool = False) -> None:
+    """Make sure that a checkpoint holds all weights of a network; MMEngine only warns.
+
+    The network has the weights then.
+
+    Args:
+        model (nn.Module): The network.
+        source (str): A checkpoint that :func:`check_checkpoint` let pass.
+        config (str): What to call the network's config.
+        partly (bool): Whether some of the weights suffice, as where training starts from others'.
+
+    Raises:
+        CheckpointError: Weights are missing or have other shapes.
+    """
+    content = _load_checkpoint(source, map_location='cpu')
+    weights = {
+        re.sub(r'^module\.', '', name): value
+        for name, value in content.get('state_dict', content).items()
+    }
+    parameters = [name for name, _ in model.named_parameters()]
+    absent = _absent(model, weights)
+    wrong = [name for name in parameters if name in absent]
+    if wrong and not (partly and len(wrong) < len(parameters)):
+        raise CheckpointError(
+            f'{source} is of another architecture than {config}: {len(wrong)} of '
+            f'{len(parameters)} weights are missing or have other shapes, the first is '
+            f'{wrong[0]}. Name the config that it was trained with.')
+
+
+def _absent(model: nn.Module, weights: Dict[str, Any]) -> set:
+    """Load weights; the names of those that are missing or do not fit."""
+    try:
+        return set(model.load_state_dict(weights, strict=False).missing_keys)
+    except RuntimeError as error:
+        misfits = re.findall(r'size mismatch for ([^:\s]+):|parameter named "(\S+)"', str(error))
+        misfits = {one or other for one, other in misfits}
+    if not misfits & weights.keys():
+        return set(model.state_dict())
+    fitting = {name: value for name, value in weights.items() if name not in misfits}
+    return misfits | _absent(model, fitting)

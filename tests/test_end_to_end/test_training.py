@@ -183,9 +183,9 @@ def test_a_missing_annotation_file_says_where_coco_belongs_and_how_to_get_it(
         'train.py', str(config), '--cfg-options', 'model.backbone.depth=18',
         'model.backbone.init_cfg=None', 'model.neck.in_channels=[64,128,256,512]'
     ])
-    with pytest.raises(FileNotFoundError) as error:
+    with pytest.raises(SystemExit) as error:
         load_tool('train').main()
-    message = str(error.value)
+    message = error.value.code
     assert 'data/coco/annotations/person_keypoints_train2017.json' in message
     assert 'COCO 2017 belongs into data/coco' in message
     assert 'http://images.cocodataset.org/annotations/annotations_trainval2017.zip' in message

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
 from kdc_mm.engine import CheckpointError, check_checkpoint
-from kdc_mm.engine.checkpoint import checkpoint_to_start_from
+from kdc_mm.engine.checkpoint import checkpoint_to_start_from, pretrained_weights
 
 from .toy import build_runner
 
@@ -150,14 +150,24 @@ def test_a_url_is_checked_in_the_cache_that_mmengine_reads(tmp_path, monkeypatch
     assert (tmp_path / 'checkpoints/weights.pth').exists()
 
 
-def test_the_start_is_what_the_runner_will_load(tmp_path):
+def test_the_start_is_what_the_config_names_or_the_newest_of_the_run(trained):
     def start(**settings):
-        return checkpoint_to_start_from(Config(dict(work_dir=str(tmp_path), **settings)))
+        return checkpoint_to_start_from(Config(dict(work_dir=str(trained), **settings)))
 
-    assert start() is None
-    assert start(resume=True) is None
-    (tmp_path / 'last_checkpoint').write_text('work/epoch_3.pth')
-    assert start(resume=True, load_from=None) == 'work/epoch_3.pth'
-    assert start(resume=True, load_from='named.pth') == 'named.pth'
-    assert start(resume=False, load_from='pretrained.pth') == 'pretrained.pth'
-    assert start(resume=False) is None
+    first, last = str(trained / 'epoch_1.pth'), str(trained / 'epoch_2.pth')
+    assert start() == (None, [])
+    assert start(resume=False) == (None, [])
+    assert start(resume=True, load_from=None) == (last, [])
+    assert start(resume=True, load_from=first) == (first, [])
+    assert start(resume=False, load_from=first) == (first, [])
+    with pytest.raises(CheckpointError, match='named.pth does not exist'):
+        start(resume=True, load_from=str(trained / 'named.pth'))
+
+
+def test_pretrained_weights_are_found_wherever_a_config_names_them():
+    init = [dict(type='Kaiming', layer='Conv2d'), dict(type='Pretrained', checkpoint='a.pth')]
+    model = dict(
+        type='BottomupPoseEstimator', backbone=dict(type='ResNet', init_cfg=init),
+        neck=[dict(init_cfg=dict(type='Pretrained', checkpoint='b.pth', prefix='neck.'))])
+    assert list(pretrained_weights(model)) == ['a.pth', 'b.pth']
+    assert list(pretrained_weights(None)) == []

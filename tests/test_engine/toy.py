@@ -61,7 +61,8 @@ class ToyMetric(BaseMetric):
         return dict(AP=0.5)
 
 
-def build_runner(work_dir, model=None, epochs=2, validate=False, data=None, hooks=(), **settings):
+def build_runner(work_dir, model=None, epochs=2, validate=False, data=None, hooks=(),
+                 checkpoint=None, **settings):
     """A runner over ToyData with batches of 5, so 2 iterations an epoch, saving every epoch."""
     loader = dict(batch_size=5, num_workers=0, collate_fn=dict(type='pseudo_collate'))
     data = data or ToyData()
@@ -70,18 +71,19 @@ def build_runner(work_dir, model=None, epochs=2, validate=False, data=None, hook
             val_cfg=dict(), val_evaluator=[ToyMetric()],
             val_dataloader=dict(loader, dataset=data, sampler=dict(type='DefaultSampler',
                                                                    shuffle=False)))
-        checkpoint = dict(type='CheckpointHook', interval=1, save_best='toy/AP', rule='greater')
+        saving = dict(type='CheckpointHook', interval=1, save_best='toy/AP', rule='greater')
     else:
-        checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
+        saving = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
+    settings.setdefault('train_cfg', dict(by_epoch=True, max_epochs=epochs))
     torch.manual_seed(0)
     return Runner(
         model=model or ToyModel(),
         work_dir=str(work_dir),
         train_dataloader=dict(loader, dataset=data, sampler=dict(type='DefaultSampler',
                                                                  shuffle=False)),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3)),
-        default_hooks=dict(checkpoint=checkpoint, logger=dict(type='LoggerHook', interval=1)),
+        default_hooks=dict(
+            checkpoint=checkpoint or saving, logger=dict(type='LoggerHook', interval=1)),
         custom_hooks=list(hooks),
         experiment_name=f'{work_dir}-{epochs}'.replace('/', '_'),
         default_scope='mmpose',

@@ -3,9 +3,9 @@
 ``make`` runs this file with the interpreter that the environment is to have; it needs the standard
 library only. What it does, in order: check the interpreter and the compiler, install what
 ``requirements/*.txt`` pins, build mmcv (or take the wheel that pip cached), install kdc_mm itself,
-import all of it in the new environment, and only then write the stamp that calls ``.venv``
-finished. The stamp is a hash over everything the result depends on, so a second start is a
-comparison.
+compile its kernels, import all of it in the new environment, and only then write the stamp that
+calls ``.venv`` finished. The stamp is a hash over everything the result depends on, so a second
+start is a comparison.
 """
 import argparse
 import fcntl
@@ -248,8 +248,11 @@ class Environment:
             PATH=f'{venv / "bin"}{os.pathsep}{os.environ["PATH"]}', PYTHONNOUSERSITE='1',
             VIRTUAL_ENV=str(venv))
 
-    def create(self) -> None:
+    def create(self, *options: str) -> None:
         """An empty environment in place of whatever is there.
+
+        Args:
+            *options: For Python's module venv.
 
         Raises:
             SetupError: Python has no venv module that works.
@@ -257,8 +260,8 @@ class Environment:
         if (self.venv / STAMP).exists():
             (self.venv / STAMP).unlink()
         made = subprocess.run(
-            [sys.executable, '-m', 'venv', '--clear', str(self.venv)], universal_newlines=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            [sys.executable, '-m', 'venv', '--clear', *options, str(self.venv)],
+            universal_newlines=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if made.returncode:
             raise SetupError(
                 f'{made.stdout.strip()}\n\npython -m venv failed (on Debian or Ubuntu: apt install '
@@ -414,6 +417,8 @@ def make(venv: Path, compiler: Sequence[str]) -> None:
                     'requirements/mm.txt')
     note = install_mmcv_with_best_ops(environment, compiler)
     environment.pip('kdc_mm', '--no-build-isolation', '--no-deps', '-e', '.')
+    compile_kernels = [environment.python, '-m', 'kdc_mm.compile_kernels']
+    run('kernels of decoding', compile_kernels, environment.log, environment.env)
     versions = environment.ask(STACK_PROOF)
     minutes = (time.monotonic() - begun) / 60
     print(f'Ready in {minutes:.1f} min: {versions}', flush=True)

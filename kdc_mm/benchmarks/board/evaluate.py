@@ -11,11 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import _load_checkpoint
-from torch import nn
 
 from kdc_mm.datasets.annotations import AnnotationError, is_labelled, read_annotations
 from kdc_mm.engine import CheckpointError, check_checkpoint
+from kdc_mm.engine.checkpoint import check_fit
 
 from ..network.named_configs import ConfigError, build_model, load_config, scope_of
 from ..network.speed import keypoint_metainfo, test_dataset
@@ -121,30 +120,6 @@ def resolve_checkpoint(checkpoint: str) -> str:
     named = Path(last.read_text().strip())
     # a work dir that was moved still has it
     return str(named if named.is_file() else Path(checkpoint, named.name))
-
-
-def check_fit(model: nn.Module, checkpoint: str, config: str) -> None:
-    """Make sure that a checkpoint holds all weights of a network. mmengine only warns.
-
-    Raises:
-        CheckpointError: Weights are missing or have other shapes.
-    """
-    content = _load_checkpoint(checkpoint, map_location='cpu')
-    weights = content.get('state_dict', content)
-    parameters = [name for name, _ in model.named_parameters()]
-    try:
-        absent = set(model.load_state_dict(weights, strict=False).missing_keys)
-        wrong = [name for name in parameters if name in absent]
-    except RuntimeError as error:  # sizes that differ
-        wrong = [line.split('size mismatch for ')[1].split(':')[0]
-                 for line in str(error).splitlines() if 'size mismatch for ' in line]
-        if not wrong:
-            raise
-    if wrong:
-        raise CheckpointError(
-            f'{checkpoint} is of another architecture than {config}: {len(wrong)} of '
-            f'{len(parameters)} weights are missing or have other shapes, the first is '
-            f'{wrong[0]}. Name the config that it was trained with.')
 
 
 def check_datasets(board: Board) -> None:

@@ -1,4 +1,5 @@
 from .loss_guard_hook import LossGuardHook
 from .skipped_samples_hook import SkippedSamplesHook
+from .whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ['LossGuardHook', 'SkippedSamplesHook']
+__all__ = ['LossGuardHook', 'SkippedSamplesHook', 'WholeCheckpointHook']
