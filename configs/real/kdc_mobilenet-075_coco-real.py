@@ -3,19 +3,19 @@
 # `data_root` holds train_images, val_images and annotations/person_keypoints_{train,val}.json.
 _base_ = ['../kdc_rn152_coco.py']
 
-iterations = 4000
-train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=1000)
+iterations = 2600
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=650)
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(_delete_=True, type='AdamW', lr=7e-4, weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0, bias_decay_mult=0,
-        custom_keys=dict(backbone=dict(lr_mult=0.2), coarse=dict(lr_mult=0.2))),
+        custom_keys=dict(backbone=dict(lr_mult=0.15), coarse=dict(lr_mult=0.15))),
     clip_grad=dict(max_norm=5.))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
-        type='CosineAnnealingLR', by_epoch=False, begin=200, end=iterations,
-        T_max=iterations - 200, eta_min_ratio=0.01),
+        type='CosineAnnealingLR', by_epoch=False, begin=100, end=iterations,
+        T_max=iterations - 100, eta_min_ratio=0.01),
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
@@ -23,7 +23,7 @@ codec = dict(
     input_size=(257, 257),
     heatmap_stride=4,
     mask_stride=4,
-    radius=20,
+    radius=24,
     limbs=[  # PersonLab's kinematic tree
         ('nose', 'left_eye'), ('left_eye', 'left_ear'),
         ('nose', 'right_eye'), ('right_eye', 'right_ear'),
@@ -56,7 +56,7 @@ model = dict(
 # BodyPix was trained with grey around its images
 train_pipeline = [
     dict(type='LoadImage8Bit'),
-    dict(type='PhotometricDistortion'),
+    dict(type='YOLOXHSVRandomAug'),
     dict(
         type='BottomupRandomAffine',
         input_size=codec['input_size'],
@@ -113,3 +113,9 @@ test_evaluator = val_evaluator
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=1000), logger=dict(interval=20))
 log_processor = dict(by_epoch=False)
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(
+        type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.001, update_buffers=True,
+        priority=49),
+]
