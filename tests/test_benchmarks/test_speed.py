@@ -109,8 +109,8 @@ def test_kdc_finds_the_known_people_with_their_masks(demo):
 
 def test_without_people_the_networks_own_output_is_decoded(demo):
     head = demo.model.head
-    with replaced_method(head.decoder, 'batch_decode', lambda decode: lambda maps, frames: (
-            noted.append(maps), decode(maps, frames))[1]):
+    with replaced_method(head.decoder, 'batch_decode', lambda decode: lambda maps, *args: (
+            noted.append(maps), decode(maps, *args))[1]):
         noted = []
         demo.run(None)
         demo.run(demo.people(2))

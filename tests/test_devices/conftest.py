@@ -13,11 +13,6 @@ from torch.utils import cpp_extension
 SOURCE = Path(__file__).with_name('stand_in.cpp')
 
 
-def pytest_collection_modifyitems(items):
-    """A device cannot be taken away again, and processes that have one do not fork well: last."""
-    items.sort(key=lambda item: 'test_devices' in item.path.parts)
-
-
 def load_library(folder):
     """Load the extension from the cache, or build it and keep it there.
 

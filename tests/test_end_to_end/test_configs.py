@@ -58,8 +58,8 @@ def test_pipelines_build_and_resize_to_the_size_that_the_head_decodes(cfg):
 def test_validation_and_test_evaluate_the_file_that_they_predict(cfg):
     for part in ('val', 'test'):
         dataset = cfg[f'{part}_dataloader'].dataset
-        for metric in evaluators(cfg, part):
-            assert metric.ann_file == dataset.data_root + dataset.ann_file
+        predicted = {one.data_root + one.ann_file for one in dataset.get('datasets', [dataset])}
+        assert {metric.ann_file for metric in evaluators(cfg, part)} == predicted
 
 
 def test_the_best_checkpoint_is_that_of_the_keypoint_ap(cfg):
@@ -69,9 +69,9 @@ def test_the_best_checkpoint_is_that_of_the_keypoint_ap(cfg):
 
 
 def evaluators(cfg, part):
-    """The evaluators of validation or test as a list."""
+    """The metrics of validation or test as a list."""
     found = cfg[f'{part}_evaluator']
-    return found if isinstance(found, list) else [found]
+    return found if isinstance(found, list) else found.get('metrics', [found])
 
 
 def test_everything_needed_is_imported_by_the_config_itself(cfg):
