@@ -61,9 +61,9 @@ def _kind(ann: dict, mask: Optional[dict], min_box_iou: float) -> str:
         return WITH_MASK
     if mask is None:
         return NO_KEYPOINTS
-    box = np.array([ann['bbox']], np.float64)
-    iou = cocomask.iou(cocomask.toBbox([mask]).astype(np.float64), box, [0])[0, 0]
-    return COMPLETED if iou >= min_box_iou else BAD_BOX
+    box, own_box = np.array([ann['bbox']], np.float64), cocomask.toBbox([mask])
+    iou = cocomask.iou(own_box, box, [0])[0, 0]
+    return COMPLETED if iou >= min_box_iou and own_box.any() else BAD_BOX
 
 
 def _as_text(counts) -> str:

@@ -10,7 +10,7 @@ CASES = Path(__file__).with_name('stand_in_cases.py')
 
 
 def test_everything_on_the_stand_in_is_as_on_the_cpu(capsys):
-    """Autograd counts the devices once, at the first backward pass of a process, and a device cannot
+    """Autograd counts the devices once, at the first backward pass of a process, and devices cannot
     be taken away again: so a device of the tests needs a process that has just begun."""
     run = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-s', '-rs', '-p', 'no:cacheprovider', str(CASES)],
