@@ -28,8 +28,8 @@ def read_version() -> str:
 
 
 class BuildWithMim(build_py):
-    """Also puts what mim and ``_base_ = 'kdc_mm::...'`` look for into ``kdc_mm/.mim``, as the
-    OpenMMLab packages do: copies in a wheel, links in an editable installation."""
+    """Also puts what mim looks for into ``kdc_mm/.mim``, as the OpenMMLab packages do: copies in a
+    wheel, links in an editable installation."""
 
     PARTS = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
 

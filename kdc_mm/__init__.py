@@ -3,7 +3,7 @@
 Importing the package registers every class in MMPose's registries, so that a config needs only
 ``custom_imports = dict(imports=['kdc_mm'], allow_failed_imports=False)``.
 """
-from .stack import check_stack, name_configs
+from .stack import check_stack
 
 check_stack()
 
@@ -12,7 +12,6 @@ from .kernels import (  # noqa: E402
     tell_when_compiling,
 )
 
-name_configs()
 do_without_cache_where_none_can_be_written()
 tell_when_compiling()
 

@@ -10,12 +10,6 @@ STACK = dict(
     mmpose='mmpose>=1.3.0,<1.4.0')
 
 
-def name_configs() -> None:
-    """Let ``_base_ = 'kdc_mm::demo/...'`` find this package's configs, as those of OpenMMLab's."""
-    from mmengine.config.utils import MODULE2PACKAGE
-    MODULE2PACKAGE.setdefault('kdc_mm', 'kdc_mm')
-
-
 def check_stack() -> None:
     """Look for the packages of :data:`STACK` before any is imported.
 

@@ -1,11 +1,10 @@
-"""The wheel, mim, and MMEngine's names of configs in other packages."""
+"""The wheel, and what is said where the stack is incomplete."""
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 
 from kdc_mm import stack
 
@@ -49,14 +48,6 @@ def test_the_wheel_requires_nothing_of_the_stack(wheel):
                 if line.startswith('Requires-Dist') and 'extra' not in line}
     assert {'numba', 'rich', 'pycocotools'} <= required
     assert not required & {'torch', 'numpy', 'mmpose', 'mmengine', 'mmcv', 'mmdet'}
-
-
-def test_configs_of_other_projects_name_ours_as_their_base(tmp_path):
-    """MMEngine takes names with a folder only."""
-    config = tmp_path / 'mine.py'
-    config.write_text("_base_ = 'kdc_mm::demo/kdc_rn18_synthcrowd.py'\niterations = 3\n")
-    cfg = Config.fromfile(config)
-    assert cfg.model.backbone.depth == 18 and cfg.iterations == 3
 
 
 def test_a_missing_package_of_the_stack_is_named_before_any_is_imported(monkeypatch):
