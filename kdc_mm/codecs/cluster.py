@@ -217,6 +217,7 @@ def _squared_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return x * x + y * y
 
 
+@_any_sigma
 def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
                     min_area: float) -> Tuple[MaskCentroids, np.ndarray]:
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
