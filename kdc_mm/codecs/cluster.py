@@ -294,7 +294,7 @@ def cluster_masks(maps: MaskMaps, centroids: MaskCentroids, trust: np.ndarray, f
 
 def _runs(label: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of equal labels ≥ 0 in a flat map: label, start and length, each (r,)."""
-    start = np.concatenate([[0], np.flatnonzero(label[1:] != label[:-1]) + 1])
+    start = np.flatnonzero(np.diff(label, prepend=np.int16(-2)))
     length = np.diff(start, append=label.size)
     foreground = label[start] >= 0
     return label[start][foreground], start[foreground], length[foreground]
