@@ -361,9 +361,9 @@ def _clusters_at_seeds(order, embedding, sigma, largest, maps):
     a cell near none becomes the next seed. ``order`` (M,) of the cells, ``embedding`` (M, 2),
     ``sigma`` (M,)."""
     cluster = np.full(len(order), -1)
-    shape = _MAX_SEEDS
-    seeds = _no_rivals(np.empty((shape, 2), np.float32), np.ones(shape, np.float32),
-                       np.zeros(shape, np.float32), maps)
+    most = _MAX_SEEDS
+    seeds = _no_rivals(np.empty((most, 2), np.float32), np.ones(most, np.float32),
+                       np.zeros(most, np.float32), maps)
     count = 0
     for cell in order:
         x, y = embedding[cell]

@@ -121,6 +121,11 @@ def test_an_image_without_pixels_has_empty_masks(size):
     assert not any(coco_mask.area(rle) for rle in people.masks.rles)
 
 
+#: Kind that may take 15 times: perfect pose maps of 200 persons take half of that, and pixels that
+#: lead out of the input, where broad persons have no tiles that tell them apart, ask all of them.
+ANYWHERE = 'MaskCentroids anywhere, σ e^5'
+
+
 def specks(maps, share, generator):
     """A share of the cells is hot."""
     return torch.where(torch.rand(maps['heatmaps'].shape, generator=generator) < share, 9., -9.)
@@ -196,4 +201,6 @@ def test_nonsense_takes_no_more_than_ten_times_five_persons():
             print(f'{kind}: {1e3 * seconds:.1f} ms, {ratios[kind]:.1f} times 5 persons')
     finally:
         torch.set_num_threads(threads)
+    anywhere = ratios.pop(ANYWHERE)
     assert max(ratios.values()) <= 10, ratios
+    assert anywhere <= 15
