@@ -121,7 +121,7 @@ def test_an_image_without_pixels_has_empty_masks(size):
     assert not any(coco_mask.area(rle) for rle in people.masks.rles)
 
 
-#: Kind that may take 15 times: perfect pose maps of 200 persons take half of that, and pixels that
+#: Kind that may take 15 times: perfect pose maps of 200 persons take a third of that, and pixels that
 #: lead out of the input, where broad persons have no tiles that tell them apart, ask all of them.
 ANYWHERE = 'MaskCentroids anywhere, σ e^5'
 
