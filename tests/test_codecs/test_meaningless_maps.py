@@ -121,8 +121,8 @@ def test_an_image_without_pixels_has_empty_masks(size):
     assert not any(coco_mask.area(rle) for rle in people.masks.rles)
 
 
-#: Kind that may take 15 times: perfect pose maps of 200 persons take a third of that, and pixels that
-#: lead out of the input, where broad persons have no tiles that tell them apart, ask all of them.
+#: Kind that may take 15 times: poses of 200 persons take a third of that, and pixels that lead out
+#: of the input, where broad persons have no tiles that tell them apart, ask all of them.
 ANYWHERE = 'MaskCentroids anywhere, σ e^5'
 
 
