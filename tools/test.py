@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm besid
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.checkpoint import check_checkpoint, check_fit  # noqa: E402
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, check_work_dir, last_words  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, check_work_dir, end  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -119,7 +119,7 @@ def main() -> None:
     try:
         test(cfg, args)
     except FAULTS as error:
-        sys.exit(last_words(error))
+        end(error)
 
 
 if __name__ == '__main__':
