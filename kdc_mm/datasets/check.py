@@ -177,7 +177,9 @@ def uses_masks(cfg: Config, part: str, metrics: List[dict]) -> bool:
     """Whether this part of the config learns or evaluates masks."""
     if part == 'train':
         return cfg.model.head.type in ('KDCHead', 'KDCSegHead')
-    return any(one['type'] == 'PersonSegMetric' and not one.get('format_only') for one in metrics)
+    return any(
+        issubclass(METRICS.get(one['type']), PersonSegMetric) and not one.get('format_only')
+        and 'segm' in one.get('metric', 'segm') for one in metrics)
 
 
 def read_file(check: SplitCheck, dataset: dict, image_folder: Optional[str]) -> Optional[Reading]:

@@ -6,10 +6,9 @@ from collections import Counter
 
 import cv2
 import numpy as np
-import pycocotools.mask as cocomask
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -49,15 +48,10 @@ RETYPES = (str, lambda value: [value], lambda value: {'0': value}, bool, repr,
            lambda value: list(value.values()) if isinstance(value, dict) else None)
 
 
-def clean_small():
-    """The file of the kinds, without names of keypoints, which turn most changes down."""
-    return copy.deepcopy(CLEAN)
-
-
 @st.composite
 def mutated_files(draw):
     """A right file with one to three mutations anywhere in its images, annotations, categories."""
-    content = clean_small()
+    content = copy.deepcopy(CLEAN)
     for _ in range(draw(st.integers(1, 3))):
         key = draw(st.sampled_from(['annotations', 'annotations', 'images', 'categories']))
         mutate(draw, content, key)
@@ -147,7 +141,7 @@ class Judge:
         batch = pseudo_collate([dataset[index] for index in range(len(dataset))])
         batch = self.model.data_preprocessor(batch, training=True)
         losses = self.model.train().loss(batch['inputs'], batch['data_samples'])
-        return float(sum(value for name, value in losses.items() if name.startswith('loss')))
+        return sum(value for name, value in losses.items() if name.startswith('loss')).item()
 
     def scores(self):
         """AP of the right file's people as predictions."""

@@ -35,7 +35,7 @@ def parse_args():
         '--min-box-iou',
         type=float,
         default=0.75,
-        help='smallest IoU of the mask\'s box and the annotated one. Defaults to 0.75')
+        help="smallest IoU of the mask's box and the annotated one. Defaults to 0.75")
     parser.add_argument('--device', default='cpu', help='such as cpu or cuda:0')
     parser.add_argument(
         '--cfg-options',
