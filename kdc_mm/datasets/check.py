@@ -238,7 +238,8 @@ def check_readers(check: SplitCheck, dataset: dict, metrics: List[dict]) -> None
     """Whoever reads a file as it is needs one in COCO's own form."""
     readers = [] if issubclass(DATASETS.get(dataset['type']), PersonRowsMixin) else [dataset]
     readers += [
-        metric for metric in metrics if 'ann_file' in metric
+        metric for metric in metrics
+        if ('ann_file' in metric or issubclass(METRICS.get(metric['type']), CocoMetric))
         and not issubclass(METRICS.get(metric['type']), (PersonPoseMetric, PersonSegMetric))
     ]
     for reader in readers:

@@ -476,7 +476,8 @@ def test_what_was_read_is_in_cocos_form_and_reads_as_itself(kind, write):
     assert bool(reading.changes) == (kind not in (
         'untouched', 'a superclass (Roboflow)', 'a chair category without annotations',
         'image ids from 0', 'image ids beyond 32 bits', 'RLE compressed', 'RLE uncompressed',
-        'iscrowd bool (COCO Annotator)', 'num_keypoints missing', 'num_keypoints null'))
+        'iscrowd bool (COCO Annotator)', 'num_keypoints missing', 'num_keypoints null',
+        'num_keypoints of 400 digits'))
     again = read_annotations(write(reading.content, 'again.json'), metainfo)
     assert again.content == reading.content and not again.changes
 
