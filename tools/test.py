@@ -78,9 +78,18 @@ def dump_predictions(cfg: Config, file: str) -> None:
     """Add a metric that writes all predictions to a pickle file."""
     if not file.endswith(('.pkl', '.pickle')):
         sys.exit(f'--dump writes a pickle file: name it .pkl, not {file}')
+    dump = dict(type='DumpResults', out_file_path=file)
     evaluators = cfg.test_evaluator
-    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
-    cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=file)]
+    if not isinstance(evaluators, dict):
+        cfg.test_evaluator = [*evaluators, dump]
+    elif 'datasets' not in evaluators:
+        cfg.test_evaluator = [evaluators, dump]
+    elif evaluators.type == 'MixedDatasetEvaluator':
+        cfg.test_evaluator = dict(
+            evaluators, metrics=[*evaluators.metrics, dump], datasets=[*evaluators.datasets, None])
+    else:
+        sys.exit(f'--dump works with MixedDatasetEvaluator, not with {evaluators.type}: MMPose '
+                 'gives each metric of it the samples of one data set.')
 
 
 class SaveMetricsHook(Hook):
