@@ -39,6 +39,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     packages=find_packages(include=['kdc_mm', 'kdc_mm.*']),
+    entry_points={'console_scripts': ['kdc = kdc_mm.cli:main']},
     python_requires='>=3.10,<3.13',
     extras_require={
         'mim': read_requirements('mminstall'),
