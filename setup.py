@@ -64,6 +64,7 @@ setup(
     ],
     packages=find_packages(include=['kdc_mm', 'kdc_mm.*']),
     cmdclass=dict(build_py=BuildWithMim),
+    entry_points={'console_scripts': ['kdc = kdc_mm.cli:main']},
     python_requires='>=3.10,<3.13',
     install_requires=['matplotlib', 'numba', 'pycocotools', 'pyyaml', 'rich', 'scipy'],
     extras_require={

@@ -40,6 +40,7 @@ model = dict(
 
 dataset_type = 'KDCCocoDataset'
 data_root = 'data/coco/'
+data_mode = 'bottomup'
 
 train_pipeline = [
     dict(type='LoadImage8Bit', imdecode_backend='pillow'),
