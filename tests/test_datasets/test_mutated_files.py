@@ -183,6 +183,7 @@ def test_a_mutated_file_is_refused_in_lines_or_trains_and_validates(judge, conte
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(5400)
 def test_two_thousand_mutated_files_are_refused_in_lines_or_train_and_validate(judge):
     judge.outcomes.clear()
 
