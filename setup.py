@@ -3,11 +3,13 @@
 Nothing of the PyTorch and OpenMMLab stack is an install requirement: pip would touch the versions
 that an environment already has, and mmpose's metadata asks for chumpy, which no longer builds. The
 ranges that kdc_mm supports are the extra ``mim``; ``requirements/`` pins the versions that were run
-together.
+together. What kdc_mm needs beside that stack is required in any version.
 """
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
@@ -25,6 +27,28 @@ def read_version() -> str:
     return scope['__version__']
 
 
+class BuildWithMim(build_py):
+    """Also puts what mim looks for into ``kdc_mm/.mim``, as the OpenMMLab packages do: copies in a
+    wheel, links in an editable installation."""
+
+    PARTS = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
+
+    def run(self) -> None:
+        super().run()
+        package = ROOT if self.editable_mode else Path(self.build_lib)
+        mim = package / 'kdc_mm' / '.mim'
+        shutil.rmtree(mim, ignore_errors=True)
+        mim.mkdir(parents=True)
+        for part in self.PARTS:
+            if self.editable_mode:
+                (mim / part).symlink_to(Path('../..') / part)
+            elif (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, mim / part,
+                                ignore=shutil.ignore_patterns('__pycache__', '*.pyc'))
+            else:
+                shutil.copy(ROOT / part, mim / part)
+
+
 setup(
     name='kdc_mm',
     version=read_version(),
@@ -39,8 +63,10 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     packages=find_packages(include=['kdc_mm', 'kdc_mm.*']),
+    cmdclass=dict(build_py=BuildWithMim),
     entry_points={'console_scripts': ['kdc = kdc_mm.cli:main']},
     python_requires='>=3.10,<3.13',
+    install_requires=['matplotlib', 'numba', 'pycocotools', 'pyyaml', 'rich', 'scipy'],
     extras_require={
         'mim': read_requirements('mminstall'),
         'tests': read_requirements('tests'),

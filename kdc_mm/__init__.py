@@ -3,7 +3,14 @@
 Importing the package registers every class in MMPose's registries, so that a config needs only
 ``custom_imports = dict(imports=['kdc_mm'], allow_failed_imports=False)``.
 """
-from .kernels import do_without_cache_where_none_can_be_written, tell_when_compiling
+from .stack import check_stack
+
+check_stack()
+
+from .kernels import (  # noqa: E402
+    do_without_cache_where_none_can_be_written,
+    tell_when_compiling,
+)
 
 do_without_cache_where_none_can_be_written()
 tell_when_compiling()

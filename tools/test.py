@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm besid
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.checkpoint import check_checkpoint, check_fit  # noqa: E402
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, check_work_dir, last_words  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, check_work_dir, end  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -78,9 +78,18 @@ def dump_predictions(cfg: Config, file: str) -> None:
     """Add a metric that writes all predictions to a pickle file."""
     if not file.endswith(('.pkl', '.pickle')):
         sys.exit(f'--dump writes a pickle file: name it .pkl, not {file}')
+    dump = dict(type='DumpResults', out_file_path=file)
     evaluators = cfg.test_evaluator
-    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
-    cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=file)]
+    if not isinstance(evaluators, dict):
+        cfg.test_evaluator = [*evaluators, dump]
+    elif 'datasets' not in evaluators:
+        cfg.test_evaluator = [evaluators, dump]
+    elif evaluators.type == 'MixedDatasetEvaluator':
+        cfg.test_evaluator = dict(
+            evaluators, metrics=[*evaluators.metrics, dump], datasets=[*evaluators.datasets, None])
+    else:
+        sys.exit(f'--dump works with MixedDatasetEvaluator, not with {evaluators.type}: MMPose '
+                 'gives each metric of it the samples of one data set.')
 
 
 class SaveMetricsHook(Hook):
@@ -119,7 +128,7 @@ def main() -> None:
     try:
         test(cfg, args)
     except FAULTS as error:
-        sys.exit(last_words(error))
+        end(error)
 
 
 if __name__ == '__main__':

@@ -22,7 +22,7 @@ from kdc_mm.engine.checkpoint import (  # noqa: E402
     pretrained_weights,
 )
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, check_work_dir, last_words  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, check_work_dir, end  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -139,7 +139,7 @@ def main() -> None:
     try:
         train(cfg, args.config)
     except FAULTS as error:
-        sys.exit(last_words(error, cfg.work_dir))
+        end(error, cfg.work_dir)
 
 
 if __name__ == '__main__':

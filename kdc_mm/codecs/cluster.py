@@ -26,6 +26,8 @@ LEAST_PHI = 0.2
 _LEAST_WEIGHT = np.float32(1e-6)
 #: Most seeds of persons without keypoints: what bounds the time on maps that mean nothing.
 _MAX_SEEDS = 500
+#: Side of the tiles of the input that know who may be the likeliest there, input pixels.
+_TILE_PX = 16
 
 
 class MaskMaps(NamedTuple):
@@ -53,6 +55,21 @@ class Candidates(NamedTuple):
     position: np.ndarray
     sigma: np.ndarray
     weight: np.ndarray
+
+
+class Rivals(NamedTuple):
+    """Who of n persons may have an embedding, by the tile of the input that it leads to.
+
+    ``position`` C_j (n, 2), ``per_px`` (n,) squared deviation of one pixel, ``distrust`` −ln s_j
+    (n,); tile (r, c) has the first ``count`` (R, C) of ``person`` (R, C, n), in rising order, and
+    some person deviates by no more than ``bound`` (R, C) in all of it, distrust included.
+    """
+    position: np.ndarray
+    per_px: np.ndarray
+    distrust: np.ndarray
+    bound: np.ndarray
+    person: np.ndarray
+    count: np.ndarray
 
 
 #: σ of maps that mean nothing may be 0 or infinite.
@@ -143,19 +160,39 @@ def take_second_choices(centroids: MaskCentroids, candidates: Candidates, trust:
         MaskCentroids: of the n persons.
     """
     position, sigma = (values.copy() for values in centroids)
-    best_weight = candidates.weight.max(1)
-    order = np.argsort(-best_weight * trust, kind='stable')
-    for rank, person in enumerate(order):
-        known = MaskCentroids(position[order[:rank]], sigma[order[:rank]])
-        if not is_embedding_of(known, position[person], threshold).any():
-            continue
-        others = is_embedding_of(known, candidates.position[person], threshold).any(1)
-        weight = np.where(others, 0, candidates.weight[person])
-        choice = weight.argmax()
-        if weight[choice] >= least_share * best_weight[person]:
-            position[person] = candidates.position[person, choice]
-            sigma[person] = candidates.sigma[person, choice]
+    order = np.argsort(-candidates.weight.max(1) * trust, kind='stable')
+    _choose_again(MaskCentroids(position, sigma), candidates, order,
+                  largest_deviation(threshold), least_share)
     return MaskCentroids(position, sigma)
+
+
+@numba.njit(cache=True)
+def _choose_again(centroids, candidates, order, largest, least_share):
+    """Second choices in ``order`` (n,), written to the MaskCentroids."""
+    for rank, person in enumerate(order):
+        known = order[:rank]
+        if not _is_taken(centroids.position[person], centroids, known, largest):
+            continue
+        weight = candidates.weight[person]
+        best = -1
+        for k in range(len(weight)):
+            if (weight[k] >= least_share * weight.max() and (best < 0 or weight[k] > weight[best])
+                    and not _is_taken(candidates.position[person, k], centroids, known, largest)):
+                best = k
+        if best >= 0:
+            centroids.position[person] = candidates.position[person, best]
+            centroids.sigma[person] = candidates.sigma[person, best]
+
+
+@numba.njit(cache=True)
+def _is_taken(embedding, centroids, known, largest):
+    """:func:`is_embedding_of` any of the ``known`` persons, numbers (p,)."""
+    for j in known:
+        dx = embedding[0] - centroids.position[j, 0]
+        dy = embedding[1] - centroids.position[j, 1]
+        if squared_deviation_njit(dx * dx + dy * dy, centroids.sigma[j]) < largest:
+            return True
+    return False
 
 
 def is_embedding_of(centroids: MaskCentroids, embedding: np.ndarray,
@@ -180,6 +217,7 @@ def _squared_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return x * x + y * y
 
 
+@_any_sigma
 def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
                     min_area: float) -> Tuple[MaskCentroids, np.ndarray]:
     """Persons without a visible keypoint: person pixels whose embeddings meet at no known centroid.
@@ -198,37 +236,24 @@ def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
         input pixels.
     """
     min_cells = max(min_area / maps.stride**2, 1)
-    unassigned = _unassigned_cells(maps, centroids, logit(threshold), largest_deviation(threshold))
+    largest = largest_deviation(threshold)
+    unassigned = _unassigned_cells(maps, centroids, logit(threshold), largest)
     row, column = np.divmod(np.flatnonzero(unassigned), unassigned.shape[1])
     pixel = np.stack([column, row], axis=1).astype(np.float32) * maps.stride
     embedding = pixel + maps.offset[:, row, column].T
-    confidence, log_sigma = maps.semantic[row, column], maps.log_bandwidth[row, column]
-    free = np.ones(len(row), bool)
-    unposed = [MaskCentroids(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))]
-    middles = [np.zeros((0, 2), np.float32)]
-    for _ in range(_MAX_SEEDS):
-        if np.count_nonzero(free) < min_cells:
-            break
-        seed = np.where(free, confidence, -np.inf).argmax()
-        cluster, centroid = _cluster_of(seed, embedding, log_sigma, free, threshold)
-        if np.count_nonzero(cluster) >= min_cells:
-            unposed.append(centroid)
-            middles.append(pixel[cluster].mean(0, keepdims=True))
-        free &= ~cluster
-        free[seed] = False
-    return MaskCentroids(*map(np.concatenate, zip(*unposed))), np.concatenate(middles)
+    log_sigma = maps.log_bandwidth[row, column]
+    order = np.argsort(-maps.semantic[row, column], kind='stable')
+    cluster = _clusters_at_seeds(order, embedding, np.exp(log_sigma), largest, maps)
+    area = np.bincount(cluster[cluster >= 0], minlength=_MAX_SEEDS)
+    found = area >= min_cells
 
+    def mean(values: np.ndarray) -> np.ndarray:
+        total = np.bincount(cluster[cluster >= 0], values[cluster >= 0], _MAX_SEEDS)
+        return (total[found] / area[found]).astype(np.float32)
 
-def _cluster_of(seed: int, embedding: np.ndarray, log_sigma: np.ndarray, free: np.ndarray,
-                threshold: float) -> Tuple[np.ndarray, MaskCentroids]:
-    """The free ones of M embeddings (M, 2) that meet at a seed, (M,) bool, and their centroid;
-    ``log_sigma`` (M,), ``free`` (M,) bool."""
-    centroid = MaskCentroids(embedding[[seed]], np.exp(log_sigma[[seed]]))
-    cluster = free & is_embedding_of(centroid, embedding, threshold)[:, 0]
-    if cluster.any():
-        centroid = MaskCentroids(embedding[cluster].mean(0, keepdims=True),
-                                 np.exp(log_sigma[cluster].mean(0, keepdims=True)))
-    return cluster, centroid
+    position, middle = (np.stack([mean(axis) for axis in part.T], axis=1)
+                        for part in (embedding, pixel))
+    return MaskCentroids(position, np.exp(mean(log_sigma))), middle
 
 
 def cluster_masks(maps: MaskMaps, centroids: MaskCentroids, trust: np.ndarray, frame: ImageFrame,
@@ -258,16 +283,18 @@ def cluster_masks(maps: MaskMaps, centroids: MaskCentroids, trust: np.ndarray, f
     label, scores = _label_pixels(maps, rows, columns, centroids, trust, logit(threshold),
                                   largest_deviation(LEAST_PHI))
     person_of_run, start, length = _runs(label.ravel())
+    order = np.argsort(person_of_run, kind='stable')
+    bounds = np.searchsorted(person_of_run[order], np.arange(len(scores) + 1))
     rles = [
-        _run_length_encoding(start[person_of_run == j], length[person_of_run == j], height, width)
-        for j in range(len(scores))
+        _run_length_encoding(start[runs], length[runs], height, width)
+        for runs in (order[low:high] for low, high in zip(bounds[:-1], bounds[1:]))
     ]
     return Masks(rles, scores)
 
 
 def _runs(label: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of equal labels ≥ 0 in a flat map: label, start and length, each (r,)."""
-    start = np.concatenate([[0], np.flatnonzero(label[1:] != label[:-1]) + 1])
+    start = np.flatnonzero(np.diff(label, prepend=np.int16(-2)))
     length = np.diff(start, append=label.size)
     foreground = label[start] >= 0
     return label[start][foreground], start[foreground], length[foreground]
@@ -289,7 +316,11 @@ def _label_pixels(maps, rows, columns, centroids, trust, least_logit, largest):
     label = np.full((len(columns.pixel), len(rows.pixel)), -1, np.int16)
     likelihood = np.zeros(len(trust))
     area = np.zeros(len(trust))
-    per_px, distrust = squared_deviation_njit(1, centroids.sigma), -np.log(trust)
+    rivals = _no_rivals(centroids.position, centroids.sigma, -np.log(trust), maps)
+    for person in range(len(trust)):
+        _lower_bounds(person, rivals, largest)
+    for person in range(len(trust)):
+        _enter(person, rivals, largest)
     for i in range(label.shape[0]):
         column = AxisSamples(columns.pixel[i], columns.cell[i], columns.weight[i])
         for j in range(label.shape[1]):
@@ -298,7 +329,7 @@ def _label_pixels(maps, rows, columns, centroids, trust, least_logit, largest):
             if person_logit > least_logit:
                 x = column.pixel + bilinear_njit(maps.offset[0], row, column)
                 y = row.pixel + bilinear_njit(maps.offset[1], row, column)
-                person, deviation = _likeliest(x, y, centroids.position, per_px, distrust, largest)
+                person, deviation = _likeliest(x, y, rivals, largest)
                 label[i, j] = person
                 if person >= 0:
                     likelihood[person] += np.exp(-deviation) / (1 + np.exp(-person_logit))
@@ -311,26 +342,119 @@ def _unassigned_cells(maps, centroids, least_logit, largest):
     """Map cells of persons whose embedding is at no centroid: (h, w) bool."""
     height, width = maps.semantic.shape
     unassigned = np.zeros((height, width), np.bool_)
-    per_px = squared_deviation_njit(1, centroids.sigma)
-    equal = np.zeros_like(per_px)
+    rivals = _no_rivals(centroids.position, centroids.sigma,
+                        np.zeros_like(centroids.sigma), maps)
+    for person in range(len(centroids.sigma)):
+        _enter(person, rivals, largest)
     for v in range(height):
         for u in range(width):
             if maps.semantic[v, u] > least_logit:
                 x = u * maps.stride + maps.offset[0, v, u]
                 y = v * maps.stride + maps.offset[1, v, u]
-                person, _ = _likeliest(x, y, centroids.position, per_px, equal, largest)
-                unassigned[v, u] = person < 0
+                unassigned[v, u] = _first_near(x, y, rivals, largest) < 0
     return unassigned
 
 
 @numba.njit(cache=True)
-def _likeliest(x, y, position, per_px, distrust, largest):
+def _clusters_at_seeds(order, embedding, sigma, largest, maps):
+    """The cluster (M,) of each of M cells, the number of the first seed that it is near, or -1;
+    a cell near none becomes the next seed. ``order`` (M,) of the cells, ``embedding`` (M, 2),
+    ``sigma`` (M,)."""
+    cluster = np.full(len(order), -1)
+    most = _MAX_SEEDS
+    seeds = _no_rivals(np.empty((most, 2), np.float32), np.ones(most, np.float32),
+                       np.zeros(most, np.float32), maps)
+    count = 0
+    for cell in order:
+        x, y = embedding[cell]
+        cluster[cell] = _first_near(x, y, seeds, largest)
+        if cluster[cell] < 0 and count < _MAX_SEEDS:
+            seeds.position[count] = embedding[cell]
+            seeds.per_px[count] = squared_deviation_njit(1, sigma[cell])
+            _enter(count, seeds, largest)
+            cluster[cell] = _first_near(x, y, seeds, largest)
+            count += 1
+    return cluster
+
+
+@numba.njit(cache=True)
+def _first_near(x, y, rivals, largest):
+    """The first person whose deviation from the embedding (x, y) is below ``largest``, or -1."""
+    row, column = _tile(y, rivals.count.shape[0]), _tile(x, rivals.count.shape[1])
+    for j in rivals.person[row, column, :rivals.count[row, column]]:
+        if _deviation(x, y, j, rivals) < largest:
+            return j
+    return -1
+
+
+@numba.njit(cache=True)
+def _likeliest(x, y, rivals, largest):
     """argmax_j s_j·φ_j of the embedding (x, y) and its deviation −ln φ_j, below ``largest``; -1
-    where no person's is. ``position`` C_j (n, 2), ``per_px`` (n,) squared deviation of one pixel,
-    ``distrust`` −ln s_j (n,)."""
+    where no person's is."""
+    row, column = _tile(y, rivals.count.shape[0]), _tile(x, rivals.count.shape[1])
     likeliest, of_likeliest, least = -1, np.inf, np.inf
-    for j in range(len(per_px)):
-        deviation = ((x - position[j, 0])**2 + (y - position[j, 1])**2) * per_px[j]
-        if deviation < largest and deviation + distrust[j] < least:
-            likeliest, of_likeliest, least = j, deviation, deviation + distrust[j]
+    for j in rivals.person[row, column, :rivals.count[row, column]]:
+        deviation = _deviation(x, y, j, rivals)
+        if deviation < largest and deviation + rivals.distrust[j] < least:
+            likeliest, of_likeliest, least = j, deviation, deviation + rivals.distrust[j]
     return likeliest, of_likeliest
+
+
+@numba.njit(cache=True, inline='always')
+def _deviation(x, y, j, rivals):
+    """−ln φ_j of the embedding (x, y)."""
+    return ((x - rivals.position[j, 0])**2 + (y - rivals.position[j, 1])**2) * rivals.per_px[j]
+
+
+@numba.njit(cache=True, inline='always')
+def _tile(pixel, num_tiles):
+    """The tile of an input pixel along one axis: the first is all before the input, the last all
+    behind it."""
+    return int(min(pixel / _TILE_PX, num_tiles - 2.)) + 1 if pixel >= 0 else 0  # also for NaN
+
+
+@numba.njit(cache=True, inline='always')
+def _ends(tile, num_tiles):
+    """Where a tile begins and ends along one axis, input pixels."""
+    return ((tile - 1.) * _TILE_PX if tile > 0 else -np.inf,
+            tile * _TILE_PX if tile < num_tiles - 1 else np.inf)
+
+
+@numba.njit(cache=True)
+def _no_rivals(position, sigma, distrust, maps):
+    """:class:`Rivals` of which none is entered; C_j ``position`` (n, 2), ``sigma`` σ_j (n,)."""
+    height, width = maps.semantic.shape
+    tiles = height * maps.stride // _TILE_PX + 3, width * maps.stride // _TILE_PX + 3
+    return Rivals(position, squared_deviation_njit(1, sigma), distrust, np.full(tiles, np.inf),
+                  np.empty((*tiles, len(sigma)), np.int16), np.zeros(tiles, np.int64))
+
+
+@numba.njit(cache=True)
+def _lower_bounds(j, rivals, largest):
+    """Lower the bounds of tiles by the farthest that person j is from a place in them."""
+    x, y = rivals.position[j]
+    for row in range(rivals.count.shape[0]):
+        top, bottom = _ends(row, rivals.count.shape[0])
+        far_y = top if y - top > bottom - y else bottom
+        for column in range(rivals.count.shape[1]):
+            left, right = _ends(column, rivals.count.shape[1])
+            deviation = _deviation(left if x - left > right - x else right, far_y, j, rivals)
+            if deviation < largest:
+                bound = min(rivals.bound[row, column], deviation + rivals.distrust[j])
+                rivals.bound[row, column] = bound
+
+
+@numba.njit(cache=True)
+def _enter(j, rivals, largest):
+    """Enter person j in each tile where somebody may be the likeliest at its nearest place."""
+    x, y = rivals.position[j]
+    for row in range(rivals.count.shape[0]):
+        top, bottom = _ends(row, rivals.count.shape[0])
+        near_y = min(max(y, top), bottom)
+        for column in range(rivals.count.shape[1]):
+            left, right = _ends(column, rivals.count.shape[1])
+            deviation = _deviation(min(max(x, left), right), near_y, j, rivals)
+            if (deviation < largest
+                    and deviation + rivals.distrust[j] <= rivals.bound[row, column]):
+                rivals.person[row, column, rivals.count[row, column]] = j
+                rivals.count[row, column] += 1

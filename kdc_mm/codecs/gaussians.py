@@ -39,8 +39,8 @@ def largest_deviation(threshold: float) -> float:
     return -math.log(threshold)
 
 
-#: :func:`squared_deviation` for compiled kernels.
-squared_deviation_njit = numba.njit(cache=True)(squared_deviation)
+#: :func:`squared_deviation` for compiled kernels; σ of maps that mean nothing may be 0.
+squared_deviation_njit = numba.njit(cache=True, error_model='numpy')(squared_deviation)
 
 
 @numba.njit(cache=True)

@@ -25,6 +25,9 @@ _LAG = 2
 #: Votes whose scatter stands for that of all.
 _SCATTER_SAMPLES = 4000
 
+#: Side of the tiles by which keypoints are looked up, pixels, and how many of them have lists.
+_TILE_PX, _TILES = 16, 32
+
 
 class Keypoints(NamedTuple):
     """n detected keypoints of one image, ordered by channel.
@@ -38,6 +41,17 @@ class Keypoints(NamedTuple):
     position: np.ndarray
     person_centroid: np.ndarray
     ends: np.ndarray
+
+
+class Neighbours(NamedTuple):
+    """Which keypoints of one kind are in a tile: list entry ``latest`` (T, T), -1 for none, is
+    ``keypoint``'s (M,), and ``before`` (M,) is the next.
+
+    All tiles T apart have one list, and a keypoint that a vote moves to another tile is in both.
+    """
+    latest: np.ndarray
+    keypoint: np.ndarray
+    before: np.ndarray
 
 
 def full_disk_weight(radius: float, vote_radius: float, stride: int) -> float:
@@ -150,35 +164,58 @@ def _merge_votes(votes, bounds, order, tolerance):
         np.empty(num_votes, np.int64), np.zeros(num_votes, np.float32),
         np.zeros(num_votes, np.float32), np.zeros((num_votes, 2), np.float32),
         np.zeros((num_votes, 2), np.float32), np.zeros((num_votes, degree, 2), np.float32))
-    count = 0
+    near = Neighbours(np.empty((_TILES, _TILES), np.int64), np.empty(num_votes, np.int64),
+                      np.empty(num_votes, np.int64))
+    count = entries = 0
     for k in range(len(bounds) - 1):
-        first = count
+        near.latest[:] = -1
         for i in order[bounds[k]:bounds[k + 1]]:
-            n = _best_keypoint(votes, i, keypoints, first, count, tolerance)
-            if n == count:
+            n = _best_keypoint(votes, i, keypoints, near, tolerance)
+            is_new = n < 0
+            if is_new:
+                n = count
                 keypoints.channel[n] = k
                 count += 1
+            x, y = keypoints.position[n]
             _add_vote(keypoints, n, votes, i)
+            row, column = _tile(keypoints.position[n, 1]), _tile(keypoints.position[n, 0])
+            if is_new or row != _tile(y) or column != _tile(x):
+                row, column = row % _TILES, column % _TILES
+                near.keypoint[entries], near.before[entries] = n, near.latest[row, column]
+                near.latest[row, column] = entries
+                entries += 1
     return Keypoints(keypoints.channel[:count], keypoints.score[:count], keypoints.support[:count],
                      keypoints.position[:count], keypoints.person_centroid[:count],
                      keypoints.ends[:count])
 
 
 @numba.njit(cache=True, inline='always')
-def _best_keypoint(votes, i, keypoints, first, count, tolerance):
-    """Which of the keypoints ``first`` to ``count`` vote i agrees with best, or ``count``."""
+def _tile(pixel):
+    """The tile along one axis that a pixel is in."""
+    return int(np.floor(pixel / _TILE_PX))
+
+
+@numba.njit(cache=True)
+def _best_keypoint(votes, i, keypoints, near, tolerance):
+    """Which of the keypoints vote i agrees with best, of several the first, or -1."""
     position, person_centroid = votes.position[i], votes.person_centroid[i]
-    length = distance(position, person_centroid)
-    best, best_cost = count, 1.
-    for n in range(first, count):
-        if abs(position[0] - keypoints.position[n, 0]) >= tolerance.place.px:
-            continue
-        cost = disagreement(distance(position, keypoints.position[n]), length, tolerance.place)**2
-        if cost < best_cost:
-            cost += disagreement(distance(person_centroid, keypoints.person_centroid[n]), length,
-                                 tolerance.person_centroid)**2
-            if cost < best_cost:
-                best, best_cost = n, cost
+    length, px = distance(position, person_centroid), tolerance.place.px
+    best, best_cost = -1, 1.
+    for row in range(_tile(position[1] - px), _tile(position[1] + px) + 1):
+        for column in range(_tile(position[0] - px), _tile(position[0] + px) + 1):
+            entry = near.latest[row % _TILES, column % _TILES]
+            while entry >= 0:
+                n, entry = near.keypoint[entry], near.before[entry]
+                if (abs(position[0] - keypoints.position[n, 0]) >= px
+                        or abs(position[1] - keypoints.position[n, 1]) >= px):
+                    continue
+                cost = disagreement(distance(position, keypoints.position[n]), length,
+                                    tolerance.place)**2
+                if cost <= best_cost:
+                    cost += disagreement(distance(person_centroid, keypoints.person_centroid[n]),
+                                         length, tolerance.person_centroid)**2
+                    if cost < best_cost or cost == best_cost and n < best:
+                        best, best_cost = n, cost
     return best
 
 

@@ -51,6 +51,9 @@ from .vote import PoseMaps, Votes, VoteSettings, collect_votes, split_by_image
 _ERROR_SHARE = 1 / 3
 #: Keypoints of a kind and person are one within this share of the merge radius: 3 σ of the votes.
 _SAME_KEYPOINT_SHARE = 0.75
+#: Pose maps and segmentation maps by name.
+_MAPS_OF_ONE_SIZE = (('heatmaps', 'key_centroids', 'person_centroids', 'limbs'),
+                     ('semantic', 'mask_centroids', 'log_bandwidth'))
 
 
 @KEYPOINT_CODECS.register_module()
@@ -301,8 +304,10 @@ class PoseSeg(BaseKeypointCodec):
             list[People]: B results; keypoints in input pixels, masks in original images.
 
         Raises:
-            ValueError: if MaskCentroids have to tell whose a keypoint is and the maps have none.
+            ValueError: if MaskCentroids have to tell whose a keypoint is and the maps have none, or
+                maps of one stride differ in size or have no cell.
         """
+        _check_sizes(maps)
         mask_maps = self.mask_maps(maps) if 'semantic' in maps else [None] * len(frames)
         is_decoding = poses is None
         if is_decoding:
@@ -401,6 +406,15 @@ class PoseSeg(BaseKeypointCodec):
         trust = mask_trust(poses)
         masks = cluster_masks(maps, centroids, trust, frame, threshold)
         return People(poses, poses.strength, masks, masks.scores * trust)
+
+
+def _check_sizes(maps: Dict[str, Tensor]) -> None:
+    """Kernels would read behind the memory of smaller maps."""
+    for names in _MAPS_OF_ONE_SIZE:
+        sizes = {name: tuple(maps[name].shape[2:]) for name in names if name in maps}
+        if len(set(sizes.values())) > 1 or not all(map(all, sizes.values())):
+            raise ValueError('PoseSeg: maps of one stride must have one size (h, w) of a cell at '
+                             f'least, got {", ".join(f"{k} {v}" for k, v in sizes.items())}.')
 
 
 def _check_positive(**values: Optional[float]) -> None:

@@ -88,9 +88,10 @@ def follow_vectors(field, position, stride, steps):
     """p ← p + v(p), so many times; vectors (2, h, w) in input pixels, p (2,) an input pixel."""
     reached = position.copy()
     for _ in range(steps):
-        x = reached[0] + interpolate(field[0], reached, stride)
-        y = reached[1] + interpolate(field[1], reached, stride)
-        reached[0], reached[1] = x, y
+        row = _sample(reached[1], stride, field.shape[1])
+        column = _sample(reached[0], stride, field.shape[2])
+        for axis in range(2):
+            reached[axis] += bilinear_njit(field[axis], row, column)
     return reached
 
 

@@ -5,7 +5,6 @@ Annotation tools, mergers and converters write the same people in many ways. Wha
 brought into COCO's own form, and every change is noted; what could mean two things is refused.
 """
 import json
-import math
 import os.path as osp
 import re
 from collections import Counter, defaultdict
@@ -32,6 +31,12 @@ _BOX_AREA = 0.53
 
 #: Pixels of an image's longest possible side.
 _MAX_SIDE = 10**5
+
+#: Ids up to this size are exact where evaluation puts them into floats.
+_MAX_ID = 2**53
+
+#: Characters of a name in a message.
+_MAX_SHOWN = 160
 
 #: The change that does not matter to who leaves areas alone.
 NO_AREA = 'annotations have no area, taken from the mask or the box'
@@ -151,6 +156,8 @@ def clean_annotations(content: dict, path: str, metainfo: dict,
         if person is not None:
             annotations.append(person)
     _raise_refused(path, refused)
+    if 'num_keypoints' in metainfo:
+        _count_keypoints(annotations, changes)
     cleaned.update(
         annotations=_number(annotations, changes), categories=[_category(row, metainfo)])
     return Reading(cleaned, dict(changes))
@@ -164,16 +171,27 @@ def describe(path: str, changes: Changes) -> List[str]:
 def examples(names: Sequence) -> str:
     """The first few names, and how many more there are."""
     rest = len(names) - NUM_EXAMPLES
-    return ', '.join(map(str, names[:NUM_EXAMPLES])) + (f' and {rest} more' if rest > 0 else '')
+    return ', '.join(map(shown, names[:NUM_EXAMPLES])) + (f' and {rest} more' if rest > 0 else '')
+
+
+def shown(name: Any) -> str:
+    """What a file holds, as part of a line: printable and not long."""
+    text = str(name)
+    if len(text) > _MAX_SHOWN:
+        text = f'{text[:_MAX_SHOWN]}…'
+    return ''.join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def as_id(value: Any) -> Any:
-    """An id as an integer if it is one, however it is written."""
+    """An id as an integer if it is one, however it is written; others are words or None."""
     if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and re.fullmatch(r'\s*-?\d{1,18}(\.0)?\s*', value):
-        return int(float(value)) if '.' in value else int(value)
-    return repr(value) if isinstance(value, (list, dict)) else value
+        value = int(value)
+    elif isinstance(value, str) and re.fullmatch(r'\s*-?\d{1,18}(\.0)?\s*', value):
+        value = int(float(value)) if '.' in value else int(value)
+    if value is None or isinstance(value, str) \
+            or type(value) is int and abs(value) <= _MAX_ID:
+        return value
+    return repr(value)
 
 
 def is_labelled(ann: dict) -> bool:
@@ -391,7 +409,7 @@ def _clean_person(ann: dict, image: dict, metainfo: dict, order: Optional[List[i
         changes['annotations have no iscrowd of 0 or 1, taken for 0'].append(where)
     person['iscrowd'] = int(ann.get('iscrowd') in (1, '1'))
     try:
-        _clean_keypoints(person, metainfo.get('num_keypoints'), order, where, changes)
+        _clean_keypoints(person, image, metainfo.get('num_keypoints'), order, where, changes)
         segmentation = clean_segmentation(
             ann.get('segmentation'), image['height'], image['width'])
     except ValueError as error:
@@ -414,8 +432,8 @@ def _clean_person(ann: dict, image: dict, metainfo: dict, order: Optional[List[i
     return person
 
 
-def _clean_keypoints(person: dict, num_keypoints: Optional[int], order: Optional[List[int]],
-                     where: str, changes: Changes) -> None:
+def _clean_keypoints(person: dict, image: dict, num_keypoints: Optional[int],
+                     order: Optional[List[int]], where: str, changes: Changes) -> None:
     if num_keypoints is None:
         return
     values = person.get('keypoints')
@@ -434,17 +452,31 @@ def _clean_keypoints(person: dict, num_keypoints: Optional[int], order: Optional
                          f'set has {num_keypoints}')
     changed = table.ndim > 1 or not set(map(type, values)) <= {int, float}
     table = table.reshape(-1, 3)
-    unknown = ~np.isfinite(table).all(1) | (table[:, 2] < 0)
+    reach = FAR * (image['width'] + image['height'])
+    unknown = ~np.isfinite(table).all(1) | (table[:, 2] < 0) \
+        | (np.abs(table[:, :2]) > reach).any(1)
     if changed or unknown.any():
-        changes['annotations have keypoints that are not written as numbers; what is none is not '
-                'labelled'].append(where)
+        changes['annotations have keypoints that are not written as numbers, or far from the '
+                'image; what is none is not labelled'].append(where)
         table[unknown] = 0
     if order is not None and not others:
         table = table[order]
     if changed or unknown.any() or order is not None:
         person['keypoints'] = table.ravel().tolist()
-    if unknown.any() or type(person.get('num_keypoints')) is not int:
+    given = person.get('num_keypoints')  # CrowdPose's does not count heads and necks
+    if unknown.any() or type(given) is not int or not 0 <= given <= num_keypoints:
         person['num_keypoints'] = int(np.count_nonzero(table[:, 2]))
+
+
+def _count_keypoints(annotations: List[dict], changes: Changes) -> None:
+    """Count the labelled keypoints where the file says of all persons that they have none: nobody
+    would be evaluated."""
+    labelled = [ann for ann in annotations if is_labelled(ann)]
+    if any(ann['num_keypoints'] for ann in labelled):
+        return
+    for ann in labelled:
+        changes['annotations have labelled keypoints, but a num_keypoints of 0'].append(_where(ann))
+        ann['num_keypoints'] = int(np.count_nonzero(as_numbers(ann['keypoints']).ravel()[2::3] > 0))
 
 
 def _clean_box(person: dict, image: dict, where: str, changes: Changes) -> Optional[List[float]]:
@@ -487,14 +519,15 @@ def _box_of_rest(person: dict, image: dict) -> np.ndarray:
 
 def _clean_area(person: dict, image: dict, where: str, changes: Changes) -> None:
     area = person.get('area')
-    if type(area) in (int, float) and 0 < area < math.inf:
+    if type(area) in (int, float) and 0 < area <= image['width'] * image['height']:
         return
     changes[NO_AREA].append(where)
     if 'segmentation' in person:
         rle = as_rle(person['segmentation'], image['height'], image['width'])
         person['area'] = int(cocomask.area(rle))
     else:
-        person['area'] = _BOX_AREA * person['bbox'][2] * person['bbox'][3]
+        area = _BOX_AREA * person['bbox'][2] * person['bbox'][3]
+        person['area'] = min(area, image['width'] * image['height'])
 
 
 def _number(annotations: List[dict], changes: Changes) -> List[dict]:
@@ -502,7 +535,8 @@ def _number(annotations: List[dict], changes: Changes) -> List[dict]:
     ids = [as_id(ann.get('id')) for ann in annotations]
     counts = Counter(map(str, ids))
     wrong = [_where(ann) for ann, key in zip(annotations, ids)
-             if type(ann.get('id')) is not int or key < 1 or counts[str(key)] > 1]
+             if type(ann.get('id')) is not int or type(key) is not int or key < 1
+             or counts[str(key)] > 1]
     if not wrong:
         return annotations
     changes['annotations have no id of their own from 1 on; all get new ids'] = wrong

@@ -177,7 +177,9 @@ def uses_masks(cfg: Config, part: str, metrics: List[dict]) -> bool:
     """Whether this part of the config learns or evaluates masks."""
     if part == 'train':
         return cfg.model.head.type in ('KDCHead', 'KDCSegHead')
-    return any(one['type'] == 'PersonSegMetric' and not one.get('format_only') for one in metrics)
+    return any(
+        issubclass(METRICS.get(one['type']), PersonSegMetric) and not one.get('format_only')
+        and 'segm' in one.get('metric', 'segm') for one in metrics)
 
 
 def read_file(check: SplitCheck, dataset: dict, image_folder: Optional[str]) -> Optional[Reading]:
@@ -236,7 +238,8 @@ def check_readers(check: SplitCheck, dataset: dict, metrics: List[dict]) -> None
     """Whoever reads a file as it is needs one in COCO's own form."""
     readers = [] if issubclass(DATASETS.get(dataset['type']), PersonRowsMixin) else [dataset]
     readers += [
-        metric for metric in metrics if 'ann_file' in metric
+        metric for metric in metrics
+        if ('ann_file' in metric or issubclass(METRICS.get(metric['type']), CocoMetric))
         and not issubclass(METRICS.get(metric['type']), (PersonPoseMetric, PersonSegMetric))
     ]
     for reader in readers:

@@ -1,32 +1,42 @@
 """What ends a run from outside, told in one line: disks that are full or gone, broken files."""
+import multiprocessing
 import os
+import sys
 from pathlib import Path
-from typing import Optional
+from typing import NoReturn, Optional
 
 from kdc_mm.datasets.annotations import AnnotationError
 from kdc_mm.datasets.person_rows import UnreadableImagesError
 
 from .checkpoint import CheckpointError, saved_checkpoints
 
+
+class WorkDirError(RuntimeError):
+    """Results cannot be written; the message says where, and what to do."""
+
+
 #: Errors that are no mistake in code: their message is enough.
-FAULTS = (AnnotationError, CheckpointError, UnreadableImagesError, FloatingPointError, OSError)
+FAULTS = (AnnotationError, CheckpointError, UnreadableImagesError, WorkDirError,
+          FloatingPointError, OSError)
 
 
 def check_work_dir(work_dir: str) -> None:
     """Make sure that results can be written, before anything else is done.
 
     Raises:
-        OSError: They cannot.
+        WorkDirError: They cannot.
     """
     folder = Path(work_dir)
     probe = folder / f'.probe-{os.getpid()}'
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b'0')
-        probe.unlink()
+        try:
+            probe.write_bytes(b'0')
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
-        raise OSError(f'The work dir {work_dir} cannot be written ({error.strerror}): '
-                      'choose another with --work-dir.') from error
+        raise WorkDirError(f'The work dir {work_dir} cannot be written ({error.strerror}): '
+                           'choose another with --work-dir.') from error
 
 
 def last_words(error: Exception, work_dir: Optional[str] = None) -> str:
@@ -38,9 +48,25 @@ def last_words(error: Exception, work_dir: Optional[str] = None) -> str:
         work_dir (str, optional): Where checkpoints were saved, if so.
     """
     message = str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
-    if work_dir is None or getattr(error, 'errno', None) is None:
+    if work_dir is None or not isinstance(error, (OSError, UnreadableImagesError)):
         return message
+    while_saving = getattr(error, 'errno', None) is not None
+    if while_saving:
+        message = f'{error.strerror}: {error.filename or work_dir}'
     saved = saved_checkpoints(Path(work_dir))
-    left = (f'The last checkpoint is as it was: {saved[0]}. Go on from it with --resume.'
-            if saved else 'No checkpoint was saved.')
-    return f'{error.strerror}: {error.filename or work_dir}. {left}'
+    if saved:  # there have been images: more lines would say where a data set comes from
+        return (f'{message.splitlines()[0].rstrip(".")}. The last checkpoint is as it was: '
+                f'{saved[0]}. Go on from it with --resume.')
+    return f'{message}. No checkpoint was saved.' if while_saving else message
+
+
+def end(error: Exception, work_dir: Optional[str] = None) -> NoReturn:
+    """End the program with :func:`last_words`, which nothing follows: loaders' processes end first.
+
+    Raises:
+        SystemExit: always.
+    """
+    for loader in multiprocessing.active_children():
+        loader.terminate()
+        loader.join()
+    sys.exit(last_words(error, work_dir))

@@ -1,7 +1,8 @@
-from typing import Dict, List, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 from mmengine.evaluator import Evaluator
 from mmengine.evaluator.metric import BaseMetric
+from mmengine.structures import BaseDataElement
 from mmpose.evaluation.evaluators import MultiDatasetEvaluator
 from mmpose.registry import DATASETS, EVALUATORS
 
@@ -16,21 +17,26 @@ class MixedDatasetEvaluator(MultiDatasetEvaluator):
 
     Args:
         metrics (sequence[dict | BaseMetric]): The metrics.
-        datasets (sequence[dict]): Config of the data set of each metric.
+        datasets (sequence[dict | None]): Config of the data set of each metric; None for a metric
+            that takes the samples of all, as one that writes predictions does.
 
     Raises:
         ValueError: There are not as many data sets as metrics, or two data sets have the same name.
     """
 
     def __init__(self, metrics: Sequence[Union[dict, BaseMetric]],
-                 datasets: Sequence[dict]) -> None:
+                 datasets: Sequence[Optional[dict]]) -> None:
         if len(metrics) != len(datasets):
             raise ValueError(f'MixedDatasetEvaluator has {len(metrics)} metrics and '
                              f'{len(datasets)} data sets: name the data set of each metric.')
         Evaluator.__init__(self, metrics)
         self.metrics_dict: Dict[str, _Metrics] = {}
+        self.metrics_of_all = _Metrics()
         files: Dict[str, str] = {}
         for dataset, metric in zip(datasets, self.metrics):
+            if dataset is None:
+                self.metrics_of_all.append(metric)
+                continue
             metainfo = DATASETS.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
             name = metainfo['dataset_name']
             if files.setdefault(name, dataset['ann_file']) != dataset['ann_file']:
@@ -40,6 +46,19 @@ class MixedDatasetEvaluator(MultiDatasetEvaluator):
                     "here: metainfo=dict(dataset_name='NAME').")
             metric.dataset_meta = metainfo
             self.metrics_dict.setdefault(name, _Metrics()).append(metric)
+
+    def process(self, data_samples: Sequence[BaseDataElement],
+                data_batch: Optional[Any] = None) -> None:
+        """Give each metric its samples of a batch.
+
+        Args:
+            data_samples (Sequence[BaseDataElement]): Predictions.
+            data_batch (dict): ``inputs`` and ``data_samples``, as many as predictions.
+        """
+        super().process(data_samples, data_batch)
+        self.metrics_of_all.process(data_batch, [
+            sample.to_dict() if isinstance(sample, BaseDataElement) else sample
+            for sample in data_samples])
 
 
 class _Metrics(List[BaseMetric]):

@@ -2,8 +2,10 @@
 import json
 
 import pytest
+from mmengine.fileio import load
 
 from kdc_mm.datasets.check import check_config
+from tests.test_end_to_end.tiny import load_tool
 
 from .small import TRAIN_FILE, VAL_FILE, check_losses, run, small_config, use_data
 
@@ -106,6 +108,9 @@ def test_coco_crowdpose_and_ochuman_train_together_and_each_is_validated(synth, 
     assert [check.name for check in checks] == ['train', 'train 2', 'train 3', 'val', 'val 2',
                                                 'val 3']
     assert [check.errors for check in checks] == 6 * [[]]
+    dump = tmp_path / 'predictions.pkl'
+    load_tool('test').dump_predictions(cfg, str(dump))
+    cfg.val_evaluator = cfg.test_evaluator
     runner = check_mixed(cfg)
     dataset = runner.train_dataloader.dataset
     undefined = []
@@ -113,6 +118,8 @@ def test_coco_crowdpose_and_ochuman_train_together_and_each_is_validated(synth, 
         labels = dataset[index]['data_samples'].gt_instance_labels
         undefined.append(labels.keypoint_undefined.any(0).nonzero()[:, 0].tolist())
         assert (labels.keypoint_table[labels.keypoint_undefined][:, 2] == 0).all()
+    assert [sample['dataset_name'] for sample in load(dump)] == [
+        name for name in ('coco', 'crowdpose', 'ochuman') for _ in range(2)]
     assert undefined == 2 * [[17, 18]] + 2 * [[0, 1, 2, 3, 4]] + 2 * [[17, 18]]
 
 

@@ -138,6 +138,8 @@ def test_data_without_any_mask_are_an_error_where_masks_are_evaluated(files):
                          dict(type='PersonSegMetric', ann_file=files['ann_file'])]
     [error] = check_config(cfg)[1].errors
     assert 'No person' in error and 'PersonSegMetric out' in error
+    cfg.val_evaluator[1].metric = 'bbox'
+    assert not any(check.errors for check in check_config(cfg))
 
 
 def test_an_evaluator_that_reads_another_file_is_named(files):
@@ -219,6 +221,10 @@ def test_who_reads_an_odd_file_as_it_is_is_named(files):
     cfg.val_dataloader.dataset.type, cfg.val_evaluator.type = 'CocoDataset', 'CocoMetric'
     errors = check_config(cfg)[1].errors
     assert ['CocoDataset reads' in errors[0], 'CocoMetric reads' in errors[1]] == [True, True]
+    cfg.val_dataloader.dataset.type = 'KDCCocoDataset'
+    cfg.val_evaluator.pop('ann_file')
+    [error] = check_config(cfg)[1].errors
+    assert 'CocoMetric reads' in error
 
 
 def test_an_image_id_of_two_files_is_an_error(files):

@@ -196,6 +196,12 @@ SAME = {
     'annotation ids that repeat': rename_ids(annotations=lambda key: 1 + key % 3),
     'annotation ids as strings': rename_ids(annotations=str),
     'annotation ids as floats': rename_ids(annotations=float),
+    'annotation ids of 400 digits': rename_ids(annotations=lambda key: key * 10**400),
+    'image ids of 400 digits': rename_ids(images=lambda key: key * 10**400),
+    'areas of 400 digits': set_all(area=10**400),
+    'areas larger than the image': set_all(area=10 * WIDTH * HEIGHT),
+    'num_keypoints all 0': set_all(num_keypoints=0),
+    'num_keypoints of 400 digits': set_all(num_keypoints=10**400),
     'annotation ids as words': rename_ids(annotations=lambda key: f'a7{key}f'),
     'image ids from 0': rename_ids(images=lambda key: key - 1),
     'image ids as strings': rename_ids(images=lambda key: f'{key:012d}'),
@@ -470,7 +476,8 @@ def test_what_was_read_is_in_cocos_form_and_reads_as_itself(kind, write):
     assert bool(reading.changes) == (kind not in (
         'untouched', 'a superclass (Roboflow)', 'a chair category without annotations',
         'image ids from 0', 'image ids beyond 32 bits', 'RLE compressed', 'RLE uncompressed',
-        'iscrowd bool (COCO Annotator)', 'num_keypoints missing', 'num_keypoints null'))
+        'iscrowd bool (COCO Annotator)', 'num_keypoints missing', 'num_keypoints null',
+        'num_keypoints of 400 digits'))
     again = read_annotations(write(reading.content, 'again.json'), metainfo)
     assert again.content == reading.content and not again.changes
 

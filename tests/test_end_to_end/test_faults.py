@@ -1,14 +1,19 @@
 """What ends a run from outside ends it in one line: folders, disks and weights that are not right.
 """
+import errno
+import multiprocessing
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmpose.registry import HOOKS
 
+from kdc_mm.datasets.person_rows import UnreadableImagesError
 from kdc_mm.engine.checkpoint import last_whole_checkpoint
+from kdc_mm.engine.faults import WorkDirError, check_work_dir, last_words
 
 from .tiny import load_tool, tiny_config
 
@@ -61,10 +66,30 @@ def test_a_data_disk_that_goes_away_ends_in_one_line_with_the_last_checkpoint_wh
         val_dataloader__num_workers=1)
     cfg.custom_hooks.append(dict(
         type='DiskGoesAwayHook', folder=str(data / f'{part}2017'), in_training=part == 'train'))
-    line = end_of('train', cfg).splitlines()[0]
-    assert words in line and f'{part}2017' in line and 'Traceback' not in line
+    line = end_of('train', cfg)
+    assert words in line and f'{part}2017' in line
+    assert 'Traceback' not in line and '\n' not in line
     start, problems = last_whole_checkpoint(str(tmp_path / 'work'))
-    assert start.endswith('.pth') and problems == []
+    assert problems == []
+    assert line.endswith(
+        f' The last checkpoint is as it was: {start}. Go on from it with --resume.')
+    assert not multiprocessing.active_children()  # which would log after the line
+
+
+def test_a_folder_without_images_is_told_with_where_they_come_from(tmp_path):
+    error = UnreadableImagesError('21 images could not be read.\nCOCO belongs into data/coco.')
+    assert last_words(error, str(tmp_path)) == str(error)
+
+
+def test_a_full_work_dir_is_left_without_the_probe(tmp_path, monkeypatch):
+    def write_part(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_bytes', write_part)
+    with pytest.raises(WorkDirError, match='No space left on device'):
+        check_work_dir(str(tmp_path))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])

@@ -71,15 +71,20 @@ def train_on_a_slow_disk(work_dir):
 
 
 def kill_and_resume(work_dir, kills, seed):
-    """Kill a run at random moments from its first checkpoint on; how often it was saving one."""
-    moments, while_saving, reached = random.Random(seed), 0, 0
-    for _ in range(kills):
+    """Kill a run at random moments from its first checkpoint on; how often it was writing one.
+
+    Every other kill waits for a checkpoint to be begun; the others fall anywhere between two.
+    """
+    moments, while_writing, reached = random.Random(seed), 0, 0
+    for i in range(kills):
         child = in_child(lambda: train_on_a_slow_disk(work_dir))
-        wait_for_a_checkpoint(work_dir, after=reached)
-        time.sleep(moments.uniform(0, 0.3))
+        wait_until(lambda: has_saved(work_dir, after=reached))
+        if i % 2:
+            wait_until(lambda: is_writing(work_dir))
+        time.sleep(moments.uniform(0, 0.1 if i % 2 else 0.6))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        while_saving += any(work_dir.glob('*' + PARTIAL))
+        while_writing += is_writing(work_dir)
         start, problems = last_whole_checkpoint(str(work_dir))
         assert problems == []
         before, reached = reached, torch.load(start)['meta']['iter']
@@ -87,16 +92,25 @@ def kill_and_resume(work_dir, kills, seed):
     runner = train(work_dir, LargeModel(), reached + 2)
     assert runner.iter == reached + 2
     assert not any(work_dir.glob('*' + PARTIAL))
-    return while_saving
+    return while_writing
 
 
-def wait_for_a_checkpoint(work_dir, after):
-    """Until the run has saved one since iteration ``after``."""
+def has_saved(work_dir, after):
+    """Whether the run has named a checkpoint since that of iteration ``after``."""
     last = work_dir / 'last_checkpoint'
-    for _ in range(10_000):
-        time.sleep(0.01)
-        if last.exists() and not last.read_text().endswith(f'iter_{after}.pth'):
+    return last.exists() and not last.read_text().endswith(f'/iter_{after}.pth')
+
+
+def is_writing(work_dir):
+    """Whether a checkpoint is there in part."""
+    return any(work_dir.glob('*.pth' + PARTIAL))
+
+
+def wait_until(condition):
+    for _ in range(20_000):
+        if condition():
             return
+        time.sleep(0.005)
     pytest.fail('the run saved nothing within 100 s')
 
 
@@ -107,9 +121,9 @@ def test_a_killed_run_goes_on_from_a_whole_checkpoint(tmp_path):
 @pytest.mark.slow
 def test_runs_killed_at_a_hundred_moments_go_on(tmp_path):
     kills = 100
-    while_saving = kill_and_resume(tmp_path, kills, seed=1)
-    print(f'{kills} kills, {while_saving} of them while a checkpoint was being written')
-    assert while_saving > kills / 10
+    while_writing = kill_and_resume(tmp_path, kills, seed=1)
+    print(f'{kills} kills, {while_writing} of them while a checkpoint was being written')
+    assert while_writing > kills / 10
 
 
 @pytest.mark.parametrize('moment', ['open', 'write', 'fsync', 'replace'])

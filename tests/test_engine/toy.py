@@ -75,12 +75,13 @@ def build_runner(work_dir, model=None, epochs=2, validate=False, data=None, hook
     else:
         saving = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
     settings.setdefault('train_cfg', dict(by_epoch=True, max_epochs=epochs))
+    # At the end of an epoch mmengine's loop over iterations waits for two seconds.
+    sampler = 'DefaultSampler' if settings['train_cfg']['by_epoch'] else 'InfiniteSampler'
     torch.manual_seed(0)
     return Runner(
         model=model or ToyModel(),
         work_dir=str(work_dir),
-        train_dataloader=dict(loader, dataset=data, sampler=dict(type='DefaultSampler',
-                                                                 shuffle=False)),
+        train_dataloader=dict(loader, dataset=data, sampler=dict(type=sampler, shuffle=False)),
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3)),
         default_hooks=dict(
             checkpoint=checkpoint or saving, logger=dict(type='LoggerHook', interval=1)),

@@ -5,6 +5,7 @@ import numpy as np
 import pycocotools.mask as cocomask
 import pytest
 import torch
+from mmengine.fileio import load
 from mmpose.registry import EVALUATORS
 
 from kdc_mm.datasets import KDCCocoDataset
@@ -63,6 +64,20 @@ def test_each_data_set_has_its_own_figures_of_poses_and_masks(files):
     assert [found['coco/AP'], found['coco/segm_mAP']] == pytest.approx([1, 1])
     assert found['mine/AP'] == pytest.approx(found['mine/segm_mAP'])
     assert 0.2 < found['mine/AP'] < 0.6
+
+
+def test_a_metric_of_no_data_set_takes_the_samples_of_all(files, tmp_path):
+    dump = tmp_path / 'all.pkl'
+    evaluator = EVALUATORS.build(dict(
+        type='MixedDatasetEvaluator',
+        metrics=[*(metrics_of(name, files[name])[1] for name in files),
+                 dict(type='DumpResults', out_file_path=str(dump))],
+        datasets=[*(dataset_of(name, files[name]) for name in files), None]))
+    evaluator.dataset_meta = KDCCocoDataset(lazy_init=True).metainfo
+    samples = [sample_of(name, 1, (5, 5, 20, 40)) for name in files]
+    evaluator.process(samples, dict(inputs=torch.zeros(2), data_samples=samples))
+    assert evaluator.evaluate(2).keys() >= {'coco/segm_mAP', 'mine/segm_mAP'}
+    assert [sample['dataset_name'] for sample in load(dump)] == list(files)
 
 
 def test_data_sets_that_cannot_be_told_apart_are_refused(files):

@@ -151,6 +151,17 @@ def test_dump_adds_a_metric_that_writes_the_predictions(test):
         merged(test, 'a.py e.pth --dump out.json')
 
 
+def test_dump_takes_the_predictions_on_all_of_several_data_sets(test):
+    mixed = dict(type='MixedDatasetEvaluator', metrics=[dict(type='CocoMetric')],
+                 datasets=[dict(type='KDCCocoDataset')])
+    evaluator = merged(test, 'a.py e.pth --dump out.pkl', test_evaluator=mixed).test_evaluator
+    assert [one.type for one in evaluator.metrics] == ['CocoMetric', 'DumpResults']
+    assert evaluator.datasets == [dict(type='KDCCocoDataset'), None]
+    with pytest.raises(SystemExit, match='^--dump works with MixedDatasetEvaluator'):
+        merged(test, 'a.py e.pth --dump out.pkl',
+               test_evaluator=dict(mixed, type='MultiDatasetEvaluator'))
+
+
 def test_badcase_measures_by_the_loss_unless_the_config_names_another(test):
     assert merged(test, 'a.py e.pth --badcase').default_hooks.badcase.metric.type == 'L'
     hooks = dict(badcase=dict(metric_type='accuracy'))

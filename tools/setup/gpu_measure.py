@@ -58,8 +58,11 @@ def decode_parity(device: str, rounds: int) -> Dict:
 
 
 def speed(device: str, rounds: int, size: int) -> Dict:
-    """FPS of all networks at one input size, in fp32 and AMP, one image and eight at a time."""
-    found = {}
+    """FPS of all networks at one input size, in fp32 and AMP, one image and eight at a time.
+
+    The size is rounded up for a network that asks for it.
+    """
+    found = dict(size=size, rounds=rounds)
     for batch in (1, 8):
         contestants = [Contestant(name, load_config(config), device, batch, (size, size))
                        for name, config in NETWORKS.items()]
