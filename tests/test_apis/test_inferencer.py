@@ -1,4 +1,5 @@
 """The inferencer's predictions: those of the test pipeline, with masks, in batches."""
+import copy
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmpose.apis import Pose2DInferencer
 from mmpose.registry import DATASETS
@@ -102,9 +103,10 @@ def test_every_config_says_that_it_is_of_a_bottom_up_network(config):
 
 
 def test_a_mix_of_data_sets_loads_images_too(inferencer, small_cfg, files):
-    cfg = small_cfg.copy()
+    cfg = copy.deepcopy(small_cfg)
     load, *others = cfg.test_dataloader.dataset.pipeline
-    cfg.test_dataloader.dataset = dict(datasets=[dict(pipeline=[load])], pipeline=others)
+    cfg.test_dataloader.dataset = ConfigDict(
+        datasets=[dict(pipeline=[load])], pipeline=others)
     pipeline = inferencer._init_pipeline(cfg)
     assert [type(step) for step in pipeline.transforms] == [
         type(step) for step in inferencer.pipeline.transforms]

@@ -39,7 +39,7 @@ def test_a_name_with_nothing_behind_it_is_an_error(folder, name):
 
 def test_images_that_are_cut_short_or_none_are_named(folder):
     whole = (folder / '2.jpg').read_bytes()
-    (folder / 'cut.jpg').write_bytes(whole[:len(whole) // 2])
+    (folder / 'cut.jpg').write_bytes(whole[:-20])
     check_image(str(folder / '2.jpg'))
     for name, reason in (('cut.jpg', '.*truncated'), ('notes.txt', '.*no image')):
         with pytest.raises(OSError, match=name + reason):

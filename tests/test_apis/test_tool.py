@@ -151,7 +151,7 @@ def test_a_broken_video_is_named_beside_a_good_image(run, tmp_path):
 ])
 def test_mistakes_end_in_one_line(tool, monkeypatch, tmp_path, arguments, message):
     cv2.imwrite(str(tmp_path / 'photo.png'), noise(60, 80))
-    monkeypatch.setattr(tool, 'CHECKPOINT', str(tmp_path / 'kdc.pth'))
+    monkeypatch.setattr(tool, 'CHECKPOINT', tmp_path / 'kdc.pth')
     arguments = [one.format(photo=tmp_path / 'photo.png') for one in arguments]
     monkeypatch.setattr(sys, 'argv', ['infer', *arguments, '--out', str(tmp_path / 'out')])
     with pytest.raises(SystemExit) as end:
