@@ -139,6 +139,9 @@ class Inference:
                     yield Frame(source, image, video)
             except OSError as error:
                 self.faults.append(str(error))
+                total = self.progress.tasks[0].total
+                if source.kind == 'image' and total is not None:
+                    self.progress.update(self.task, total=total - 1)
                 self.progress.console.print(
                     f'Skipped: {error}', markup=False, highlight=False, soft_wrap=True)
 
