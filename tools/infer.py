@@ -23,7 +23,7 @@ from kdc_mm.engine.faults import FAULTS, last_words  # noqa: E402
 from kdc_mm.visualization.draw import PALETTE, draw_people, zoom_for  # noqa: E402
 
 CONFIG = ROOT / 'configs/bodypix/kdc_mobilenet-075_coco-401.py'
-CHECKPOINT = 'data/bodypix/kdc.pth'
+CHECKPOINT = ROOT / 'data/bodypix/kdc.pth'
 
 
 class Frame(NamedTuple):
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('inputs', nargs='+', metavar='INPUT',
         help='images, folders, patterns in quotes, videos, or the number of a webcam')
     add('--config', default=str(CONFIG), help='config file (default: that of BodyPix)')
-    add('--checkpoint', help=f'checkpoint of this config (default: BodyPix, {CHECKPOINT})')
+    add('--checkpoint', help=f'checkpoint of this config (default: {CHECKPOINT.relative_to(ROOT)})')
     add('--out', help='folder for pictures and files (default: work_dirs/infer; none with --show)')
     add('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     add('--batch', type=int, default=1, help='images at a time (default: 1)')
@@ -72,12 +72,13 @@ def load_network(args: argparse.Namespace) -> PoseSegInferencer:
     """
     if args.checkpoint is None and Path(args.config) != CONFIG:
         raise OSError(f'Name a checkpoint of {args.config} with --checkpoint.')
-    if args.checkpoint is None and not Path(CHECKPOINT).exists():
+    if args.checkpoint is None and not CHECKPOINT.exists():
         raise OSError(f'{CHECKPOINT} does not exist: docs/bodypix.md says how to get it. Or name '
                       'a network of yours with --config and --checkpoint.')
     if not Path(args.config).is_file():
         raise OSError(f'The config {args.config} does not exist.')
-    inferencer = PoseSegInferencer(args.config, args.checkpoint or CHECKPOINT, args.device)
+    inferencer = PoseSegInferencer(
+        args.config, args.checkpoint or str(CHECKPOINT), args.device)
     if args.flip_test is not None:
         inferencer.model.test_cfg['flip_test'] = args.flip_test
     return inferencer
@@ -138,6 +139,9 @@ class Inference:
                     yield Frame(source, image, video)
             except OSError as error:
                 self.faults.append(str(error))
+                total = self.progress.tasks[0].total
+                if source.kind == 'image' and total is not None:
+                    self.progress.update(self.task, total=total - 1)
                 self.progress.console.print(
                     f'Skipped: {error}', markup=False, highlight=False, soft_wrap=True)
 

@@ -19,11 +19,11 @@ Image = Union[str, np.ndarray]
 
 @INFERENCERS.register_module()
 class PoseSegInferencer(Pose2DInferencer):
-    """MMPose's ``Pose2DInferencer`` for KDC's networks: predictions have masks, batches are batches.
+    """MMPose's ``Pose2DInferencer`` for KDC's networks: with masks, and in real batches.
 
     ``inferencer(inputs, batch_size=8, out_dir='out')`` gives, as MMPose's does, one dict for each
     batch, with ``predictions`` (a list per image, as :func:`describe_people` says) and
-    ``visualization``. ``inputs`` is a file, a folder, a video, ``'webcam:0'``, a BGR image (h, w, 3)
+    ``visualization``. ``inputs`` is a file, a folder, a video, 'webcam:0', a BGR image (h, w, 3)
     uint8, or a list of files and images. MMPose's further arguments of a call work unchanged, but
     ``bbox_thr``, ``nms_thr``, ``bboxes``, ``radius`` and ``thickness`` have no effect: KDC finds
     people without boxes, and strokes follow a person's size. ``draw_heatmap=True`` adds pictures of
