@@ -23,7 +23,7 @@ from kdc_mm.engine.faults import FAULTS, last_words  # noqa: E402
 from kdc_mm.visualization.draw import PALETTE, draw_people, zoom_for  # noqa: E402
 
 CONFIG = ROOT / 'configs/bodypix/kdc_mobilenet-075_coco-401.py'
-CHECKPOINT = ROOT / 'data/bodypix/kdc.pth'
+CHECKPOINT = ROOT / 'data/bodypix/kdc.pth'  # where docs/bodypix.md puts it
 
 
 class Frame(NamedTuple):
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('inputs', nargs='+', metavar='INPUT',
         help='images, folders, patterns in quotes, videos, or the number of a webcam')
     add('--config', default=str(CONFIG), help='config file (default: that of BodyPix)')
-    add('--checkpoint', help=f'checkpoint of this config (default: {CHECKPOINT.relative_to(ROOT)})')
+    add('--checkpoint', help=f'checkpoint of this config (default: {CHECKPOINT})')
     add('--out', help='folder for pictures and files (default: work_dirs/infer; none with --show)')
     add('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     add('--batch', type=int, default=1, help='images at a time (default: 1)')
