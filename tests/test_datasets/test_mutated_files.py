@@ -68,8 +68,10 @@ def mutate(draw, node, key):
     kind = draw(st.sampled_from(['replace', 'replace', 'remove', 'repeat', 'retype', 'nest']))
     if kind == 'replace':
         node[key] = copy.deepcopy(draw(VALUES))
-    elif kind == 'remove':
+    elif kind == 'remove' and isinstance(node, list):
         del node[key]
+    elif kind == 'remove':
+        node.pop(key, None)  # an earlier mutation may have taken it
     elif kind == 'repeat' and isinstance(node, list):
         node.insert(draw(st.integers(0, len(node))), copy.deepcopy(value))
     elif kind == 'repeat':
