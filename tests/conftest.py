@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: where sample data lies, and tiny COCO data sets written on the fly.
 """
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,21 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+ROOT = Path(__file__).resolve().parents[1]
 NUM_KEYPOINTS = 17
+
+
+def load_module(file):
+    """The module of a Python file that is in no package."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_tool(name):
+    """The module of a command-line tool: ``'train'``, ``'misc/picture_grid'``."""
+    return load_module(ROOT / f'tools/{name}.py')
 
 
 def pytest_runtest_setup(item):

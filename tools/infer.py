@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # the kdc_mm beside this file
 from kdc_mm.apis import PersonTracker, PoseSegInferencer, describe_people  # noqa: E402
 from kdc_mm.apis.results import ResultsFolder  # noqa: E402
 from kdc_mm.apis.sources import Source, Video, check_image, list_sources  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, last_words  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
 from kdc_mm.visualization.draw import PALETTE, draw_people, zoom_for  # noqa: E402
 
 CONFIG = ROOT / 'configs/bodypix/kdc_mobilenet-075_coco-401.py'
@@ -146,8 +146,9 @@ class Inference:
                     f'Skipped: {error}', markup=False, highlight=False, soft_wrap=True)
 
     def _handle(self, frame: Frame, found: InstanceData) -> None:
-        shown = found[found.bbox_scores >= self.args.person_thr]
-        described = describe_people(shown)
+        is_shown = found.bbox_scores >= self.args.person_thr
+        shown, people = found[is_shown], describe_people(found)
+        described = list(itertools.compress(people, is_shown))
         colors = list(range(len(described)))
         if frame.video:
             colors = self._track(frame.source, shown)
@@ -158,7 +159,7 @@ class Inference:
             shown.get('masks'), self.inferencer.model.dataset_meta['skeleton_links'],
             self.args.kpt_thr, [PALETTE[color % len(PALETTE)] for color in colors],
             zoom_for(frame.image))
-        shape, people = frame.image.shape[:2], describe_people(found)
+        shape = frame.image.shape[:2]
         if self.results and frame.video:
             self.results.add_frame(frame.source, frame.video, picture, shape, people, described)
         elif self.results:
@@ -206,7 +207,7 @@ def main() -> None:
     try:
         sys.exit(infer(args))
     except FAULTS as error:
-        sys.exit(last_words(error))
+        end(error)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Poses and masks on images, arrays and videos, by the call of MMPose's inferencers."""
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import mmengine
 import numpy as np
@@ -11,6 +11,7 @@ from mmpose.apis import Pose2DInferencer
 from mmpose.registry import INFERENCERS
 from mmpose.structures import PoseDataSample, split_instances
 
+from ..datasets.segmentations import text_rle
 from ..engine.checkpoint import check_checkpoint, check_fit
 from .sources import image_files
 
@@ -192,10 +193,3 @@ def describe_people(instances: InstanceData) -> List[dict]:
             person['mask'] = text_rle(instances.masks[row])
             person['mask_score'] = float(instances.mask_scores[row])
     return people
-
-
-def text_rle(rle: Dict) -> Dict:
-    """A COCO RLE whose counts are text, as JSON needs it."""
-    counts = rle['counts']
-    return dict(size=[int(side) for side in rle['size']],
-                counts=counts.decode() if isinstance(counts, bytes) else counts)

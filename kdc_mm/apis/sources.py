@@ -49,7 +49,7 @@ def list_sources(inputs: Sequence[str]) -> List[Source]:
                 file for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
             if not files:
                 raise FileNotFoundError(f'There is no file, folder or pattern match {name}.')
-        found += [Source(kind_of(file) if kind_of(file) == 'video' else 'image', file)
+        found += [Source('video' if kind_of(file) == 'video' else 'image', file)
                   for file in files]
     return list(dict.fromkeys(found))
 

@@ -174,9 +174,10 @@ def _choose_again(centroids, candidates, order, largest, least_share):
         if not _is_taken(centroids.position[person], centroids, known, largest):
             continue
         weight = candidates.weight[person]
+        least = least_share * weight.max()
         best = -1
         for k in range(len(weight)):
-            if (weight[k] >= least_share * weight.max() and (best < 0 or weight[k] > weight[best])
+            if (weight[k] >= least and (best < 0 or weight[k] > weight[best])
                     and not _is_taken(candidates.position[person, k], centroids, known, largest)):
                 best = k
         if best >= 0:
@@ -244,11 +245,13 @@ def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
     log_sigma = maps.log_bandwidth[row, column]
     order = np.argsort(-maps.semantic[row, column], kind='stable')
     cluster = _clusters_at_seeds(order, embedding, np.exp(log_sigma), largest, maps)
-    area = np.bincount(cluster[cluster >= 0], minlength=_MAX_SEEDS)
+    clustered = cluster >= 0
+    number = cluster[clustered]
+    area = np.bincount(number, minlength=_MAX_SEEDS)
     found = area >= min_cells
 
     def mean(values: np.ndarray) -> np.ndarray:
-        total = np.bincount(cluster[cluster >= 0], values[cluster >= 0], _MAX_SEEDS)
+        total = np.bincount(number, values[clustered], _MAX_SEEDS)
         return (total[found] / area[found]).astype(np.float32)
 
     position, middle = (np.stack([mean(axis) for axis in part.T], axis=1)

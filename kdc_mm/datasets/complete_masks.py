@@ -6,6 +6,7 @@ import numpy as np
 from pycocotools import mask as cocomask
 
 from .annotations import is_labelled
+from .segmentations import text_rle
 
 WITH_MASK = 'persons with a mask'
 COMPLETED = 'masks added'
@@ -50,9 +51,7 @@ def complete_masks(annotations: Sequence[dict], masks: Mapping[int, dict],
         kind = _kind(ann, masks.get(ann['id']), min_box_iou)
         counts[kind] += 1
         if kind == COMPLETED:
-            rle = masks[ann['id']]
-            ann['segmentation'] = dict(
-                size=list(rle['size']), counts=_as_text(rle['counts']))
+            ann['segmentation'] = text_rle(masks[ann['id']])
     return counts
 
 
@@ -64,7 +63,3 @@ def _kind(ann: dict, mask: Optional[dict], min_box_iou: float) -> str:
     box, own_box = np.array([ann['bbox']], np.float64), cocomask.toBbox([mask])
     iou = cocomask.iou(own_box, box, [0])[0, 0]
     return COMPLETED if iou >= min_box_iou and own_box.any() else BAD_BOX
-
-
-def _as_text(counts) -> str:
-    return counts.decode() if isinstance(counts, bytes) else counts

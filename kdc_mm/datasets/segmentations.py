@@ -35,6 +35,13 @@ def as_rle(segmentation, height: int, width: int) -> dict:
     return cocomask.merge(cocomask.frPyObjects(segmentation, height, width))
 
 
+def text_rle(rle: dict) -> dict:
+    """A compressed RLE whose counts are text, as JSON needs it."""
+    counts = rle['counts']
+    return dict(size=[int(side) for side in rle['size']],
+                counts=counts.decode() if isinstance(counts, bytes) else counts)
+
+
 def clean_segmentation(segmentation: Any, height: int, width: int):
     """A segmentation as COCO writes it: polygons that can be drawn, or one RLE.
 
@@ -62,8 +69,7 @@ def clean_segmentation(segmentation: Any, height: int, width: int):
         parts = [as_rle(part, height, width) for part in parts if part is not None]
         if not parts:
             return None
-        merged = cocomask.merge(parts)
-        return dict(size=[height, width], counts=merged['counts'].decode())
+        return text_rle(cocomask.merge(parts))
     try:
         polygons = list(_polygons(segmentation))
     except RecursionError:

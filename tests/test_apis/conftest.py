@@ -1,5 +1,4 @@
 import copy
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from mmengine.config import Config
 from kdc_mm.apis import PoseSegInferencer
 from kdc_mm.benchmarks.codec.bottomup_codecs import PoseSegCodec
 from kdc_mm.benchmarks.codec.random_crowds import make_crowd
+from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,4 @@ def inferencer(small_cfg):
 @pytest.fixture(scope='session')
 def tool():
     """The module of tools/infer.py."""
-    spec = importlib.util.spec_from_file_location('infer_tool', ROOT / 'tools/infer.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('infer')

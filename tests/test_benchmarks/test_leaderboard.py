@@ -1,5 +1,4 @@
 """tools/leaderboard.py: what is measured, said, kept and written."""
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -17,24 +16,16 @@ from kdc_mm.benchmarks.board.evaluate import Candidate, TellHook, figures_of
 from kdc_mm.benchmarks.board.report import Row, tables_of
 from kdc_mm.benchmarks.network.named_configs import build_model, load_config
 
-from ..conftest import person
+from ..conftest import load_tool, person
 from ..test_end_to_end.tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = 'mmpose::body_2d_keypoint/'
 
 
-def load_tool():
-    file = ROOT / 'tools/leaderboard.py'
-    spec = importlib.util.spec_from_file_location('leaderboard', file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def tool():
-    return load_tool()
+    return load_tool('leaderboard')
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 """Named configs, known people, and what networks cost side by side."""
-import importlib.util
 import json
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from kdc_mm.benchmarks.network.speed import (
     take_turns,
     warm_up,
 )
+from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / 'configs/demo/kdc_rn18_synthcrowd.py')
@@ -38,14 +38,6 @@ KEYS = ['config', 'params_m', 'gmacs', 'forward_ms', 'decode_ms', 'total_ms', 'f
 @pytest.fixture(scope='module')
 def demo():
     return Contestant(DEMO, load_config(DEMO), input_size=(97, 97))
-
-
-def load_tool():
-    file = ROOT / 'tools/analysis_tools/benchmark_speed.py'
-    spec = importlib.util.spec_from_file_location('benchmark_speed', file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_configs_are_found_by_path_and_by_the_names_of_the_packages():
@@ -233,8 +225,8 @@ def test_networks_that_see_one_person_at_a_time_are_refused():
 
 def test_the_tool_writes_the_results(tmp_path, capsys):
     out = tmp_path / 'report/speed.json'
-    load_tool().main([DEMO, '--input-size', '97', '97', '--rounds', '1', '--device', 'cpu',
-                      '--out', str(out)])
+    load_tool('analysis_tools/benchmark_speed').main([
+        DEMO, '--input-size', '97', '97', '--rounds', '1', '--device', 'cpu', '--out', str(out)])
     (result, ) = json.loads(out.read_text())['results']
     assert list(result) == KEYS and result['config'] == DEMO
     assert f'| {DEMO} |' in capsys.readouterr().out
@@ -246,7 +238,7 @@ def test_the_tool_writes_the_results(tmp_path, capsys):
 ])
 def test_the_tool_says_in_one_line_what_is_wrong(arguments, message):
     with pytest.raises(SystemExit, match=message):
-        load_tool().main([*arguments, '--device', 'cpu'])
+        load_tool('analysis_tools/benchmark_speed').main([*arguments, '--device', 'cpu'])
 
 
 @pytest.mark.gpu

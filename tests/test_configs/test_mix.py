@@ -5,7 +5,7 @@ import pytest
 from mmengine.fileio import load
 
 from kdc_mm.datasets.check import check_config
-from tests.test_end_to_end.tiny import load_tool
+from tests.conftest import load_tool
 
 from .small import TRAIN_FILE, VAL_FILE, check_losses, run, small_config, use_data
 

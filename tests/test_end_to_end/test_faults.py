@@ -15,7 +15,8 @@ from kdc_mm.datasets.person_rows import UnreadableImagesError
 from kdc_mm.engine.checkpoint import last_whole_checkpoint
 from kdc_mm.engine.faults import WorkDirError, check_work_dir, last_words
 
-from .tiny import load_tool, tiny_config
+from ..conftest import load_tool
+from .tiny import tiny_config
 
 DEMO = 'demo/kdc_rn18_synthcrowd.py'
 

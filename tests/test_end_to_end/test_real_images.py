@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .tiny import ROOT, Recorder, build, load_tool, tiny_config
+from ..conftest import load_tool
+from .tiny import ROOT, Recorder, build, tiny_config
 
 MINI_FILE = 'annotations/person_keypoints_train2017.json'
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from .tiny import Recorder, build, load_tool, tiny_config
+from ..conftest import load_tool
+from .tiny import Recorder, build, tiny_config
 
 DEMO, PAPER = 'demo/kdc_rn18_synthcrowd.py', 'kdc_rn152_coco.py'
 

@@ -1,6 +1,5 @@
 """Runs of a second: the repository's configs on a dozen small images and a small network."""
 import copy
-import importlib.util
 from pathlib import Path
 
 from mmengine.config import Config
@@ -15,15 +14,6 @@ SMALL_AND_STEADY = dict(
         input_size=(SIZE, SIZE), shift_prob=0., scale_prob=0., rotate_prob=0.),
     RandomFlip=dict(prob=0.),
     BottomupResize=dict(input_size=(SIZE, SIZE)))
-
-
-def load_tool(name):
-    """The module of a command-line tool."""
-    file = ROOT / f'tools/{name}.py'
-    spec = importlib.util.spec_from_file_location(f'{name}_tool', file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tiny_config(name, data_root, work_dir, **settings):

@@ -1,5 +1,4 @@
 """No file that is given as a checkpoint runs code; each that cannot be used is one line."""
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,18 +12,12 @@ from kdc_mm.benchmarks.board.evaluate import Candidate
 from kdc_mm.engine import CheckpointError, check_checkpoint
 from kdc_mm.engine.checkpoint import check_fit
 from kdc_mm.engine.safetensors import DTYPES, load_from_safetensors
+from tests.conftest import load_tool
 
 from .hostile import HOSTILE, RUN, entry, safetensors
 from .toy import ToyModel
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(f'{name}_of_hostile', ROOT / f'tools/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')

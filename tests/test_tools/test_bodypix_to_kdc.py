@@ -1,5 +1,4 @@
 """tools/model_converters/bodypix_to_kdc.py: BodyPix's outputs as KDC's fields."""
-import importlib.util
 import math
 
 import cv2
@@ -23,8 +22,8 @@ from kdc_mm.models.converters.bodypix import (
     pose_fields,
 )
 from kdc_mm.models.converters.tfjs import ConversionError
+from tests.conftest import load_module, load_tool
 from tests.test_configs.small import run, small_config
-from tests.test_end_to_end.tiny import load_tool
 from tests.test_models.tfjs_files import node, write_model, write_with_random_weights
 
 CONFIG = 'configs/bodypix/kdc_mobilenet-075_coco-401.py'
@@ -238,10 +237,7 @@ def test_the_bandwidth_is_the_least_squares_fit_at_cells_of_persons():
 @pytest.fixture(scope='module')
 def reader(personlab):
     """The reference's module network.py."""
-    spec = importlib.util.spec_from_file_location('personlab_network', personlab / 'network.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(personlab / 'network.py')
 
 
 def photo(data_root, size=401):

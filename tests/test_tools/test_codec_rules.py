@@ -1,5 +1,4 @@
 """tools/analysis_tools/codec_rules.py and the rules that it changes."""
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from kdc_mm.benchmarks.codec.random_crowds import STANDING, draw_masks
 from kdc_mm.benchmarks.codec.rules import DEFAULTS, RULES, Rule, changed_codec
 from kdc_mm.codecs import PoseSeg, group
 from kdc_mm.codecs.people import ImageFrame
+from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/kdc_rn152_coco.py')
@@ -23,11 +23,7 @@ PEOPLE = STANDING * 80 + np.array([[[25, 48]], [[70, 48]]])
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/codec_rules.py'
-    spec = importlib.util.spec_from_file_location('codec_rules', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/codec_rules')
 
 
 @pytest.fixture(autouse=True)

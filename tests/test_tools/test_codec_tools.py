@@ -1,5 +1,4 @@
 """tools/analysis_tools/codec_ceiling.py and benchmark_codec.py, and the errors of maps they use."""
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from kdc_mm.benchmarks.codec.ceiling import crowd_in_input, evaluate_keypoints
 from kdc_mm.benchmarks.codec.map_noise import MapNoise
 from kdc_mm.benchmarks.codec.random_crowds import STANDING, draw_masks, make_crowd
 from kdc_mm.codecs.people import ImageFrame
+from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/kdc_rn152_coco.py')
@@ -21,21 +21,14 @@ KEYPOINT_NAMES = ['AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'A
 CROWD_NAMES = ['AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75', 'AP(E)', 'AP(M)', 'AP(H)']
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f'tools/analysis_tools/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope='module')
 def ceiling():
-    return load('codec_ceiling')
+    return load_tool('analysis_tools/codec_ceiling')
 
 
 @pytest.fixture(scope='module')
 def benchmark():
-    return load('benchmark_codec')
+    return load_tool('analysis_tools/benchmark_codec')
 
 
 @pytest.fixture(autouse=True)

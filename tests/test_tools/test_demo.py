@@ -1,5 +1,4 @@
 """The demo's clock, and its whole path in small: make data, train, evaluate, draw."""
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,15 +10,14 @@ import pytest
 import torch
 from mmengine.optim import CosineAnnealingLR, OptimWrapper
 
+from tests.conftest import load_tool
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
 def demo():
-    spec = importlib.util.spec_from_file_location('demo', ROOT / 'tools/demo.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('demo')
 
 
 class Clock:

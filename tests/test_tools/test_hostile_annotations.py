@@ -1,6 +1,5 @@
 """Annotation files that would take all memory, or a stack: lines of check_data, and bounded memory.
 """
-import importlib.util
 import json
 import resource
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import grey_image, person
+from tests.conftest import grey_image, load_tool, person
 
 ROOT = Path(__file__).resolve().parents[2]
 GIGABYTE = 2**30
@@ -82,10 +81,7 @@ def bounded_memory():
 def check_data(tmp_path, monkeypatch, capsys):
     """Function that runs tools/dataset_tools/check_data.py on a file and returns its status and
     what it said."""
-    spec = importlib.util.spec_from_file_location(
-        'check_data', ROOT / 'tools/dataset_tools/check_data.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('dataset_tools/check_data')
 
     def run(ann_file):
         dataset = dict(type='KDCCocoDataset', ann_file=str(ann_file),

@@ -1,5 +1,4 @@
 """The set-up script, without a network: what it decides, not what pip does."""
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -8,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import load_tool
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
 def make_env():
-    spec = importlib.util.spec_from_file_location('make_env', ROOT / 'tools/setup/make_env.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('setup/make_env')
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 """tools/analysis_tools/run_ablation.py: what it runs, keeps and draws."""
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
@@ -12,25 +11,18 @@ from mmengine.config import Config
 from mmpose.registry import MODELS
 
 from kdc_mm.codecs.skeleton import build_skeleton
+from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 COCO = 'configs/_base_/datasets/coco.py'
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location(
-        'run_ablation', ROOT / 'tools/analysis_tools/run_ablation.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ABLATIONS = load_tool().read_ablations()
+ABLATIONS = load_tool('analysis_tools/run_ablation').read_ablations()
 
 
 @pytest.fixture
 def tool():
-    return load_tool()
+    return load_tool('analysis_tools/run_ablation')
 
 
 @pytest.fixture

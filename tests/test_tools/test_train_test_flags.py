@@ -1,6 +1,5 @@
 """The command lines of tools/train.py and tools/test.py, and the scripts that start them."""
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,15 +9,10 @@ import mmpose
 import pytest
 from mmengine.config import Config
 
+from tests.conftest import load_module, load_tool
+
 ROOT = Path(__file__).resolve().parents[2]
 MMPOSE_TOOLS = Path(mmpose.__file__).parent / '.mim/tools'
-
-
-def load(file):
-    spec = importlib.util.spec_from_file_location(f'{file.stem}_of_{file.parts[1]}', file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -29,17 +23,17 @@ def local_rank(monkeypatch):
 
 @pytest.fixture(scope='module', params=['train', 'test'])
 def tool(request):
-    return load(ROOT / f'tools/{request.param}.py')
+    return load_tool(request.param)
 
 
 @pytest.fixture(scope='module')
 def train():
-    return load(ROOT / 'tools/train.py')
+    return load_tool('train')
 
 
 @pytest.fixture(scope='module')
 def test():
-    return load(ROOT / 'tools/test.py')
+    return load_tool('test')
 
 
 def describe_flags(parser):
@@ -57,7 +51,7 @@ def mmpose_parser(file, monkeypatch):
     monkeypatch.setattr(
         argparse.ArgumentParser, 'parse_args',
         lambda self: seen.append(self) or argparse.Namespace(local_rank=0))
-    load(file).parse_args()
+    load_module(file).parse_args()
     return seen[0]
 
 

@@ -21,7 +21,7 @@ from kdc_mm.datasets.annotations import read_annotations  # noqa: E402
 from kdc_mm.datasets.complete_masks import complete_masks, masks_by_id  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.checkpoint import check_checkpoint  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, last_words  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
 from kdc_mm.visualization.rows import predict  # noqa: E402
 
 
@@ -74,7 +74,7 @@ def main():
     try:
         complete(cfg, args)
     except FAULTS as error:
-        sys.exit(last_words(error))
+        end(error)
 
 
 if __name__ == '__main__':
