@@ -437,16 +437,16 @@ def _clean_keypoints(person: dict, image: dict, num_keypoints: Optional[int],
     if num_keypoints is None:
         return
     values = person.get('keypoints')
-    others = sum(np.size(person[key]) for key in KEYPOINT_KEYS[1:] if person.get(key))
+    try:
+        others = sum(as_numbers(person[key]).size for key in KEYPOINT_KEYS[1:] if person.get(key))
+        table = as_numbers(values or [])
+    except ValueError:
+        raise ValueError('annotations have keypoints that are no list of numbers') from None
     expected = 3 * num_keypoints - others
     if not values:
         changes['annotations have no keypoints, taken for not labelled'].append(where)
         person.update(keypoints=[0] * expected, num_keypoints=0)
         return
-    try:
-        table = as_numbers(values)
-    except ValueError:
-        raise ValueError('annotations have keypoints that are no list of numbers') from None
     if table.size != expected:
         raise ValueError(f'annotations have {(table.size + others) / 3:g} keypoints, but the data '
                          f'set has {num_keypoints}')

@@ -357,6 +357,9 @@ REFUSED = {
     'keypoints as words': (
         lambda content: content['annotations'][0].update(keypoints=['x'] * 51),
         'no list of numbers.*: annotation 1 of image 1'),
+    'keypoints of a foot as a ragged list': (
+        lambda content: content['annotations'][1].update(foot_kpts=[[1, 2, 2], [3]]),
+        'no list of numbers.*: annotation 2 of image 1'),
     'keypoints of another skeleton': (
         lambda content: content['categories'][0].update(
             keypoints=['head', *reversed(NAMES[1:])]), 'another order than the data set'),
