@@ -130,12 +130,6 @@ def test_kdc_lists_every_tool_with_a_line_about_it(wheel, monkeypatch, capsys):
     assert all(len(line) <= 120 for line in lines)
 
 
-def test_an_unknown_tool_is_answered_with_those_that_are_there(monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['kdc', 'trian'])
-    with pytest.raises(SystemExit, match=r'(?s)no tool trian\..*\n  train +Train a pose'):
-        cli.main()
-
-
 def test_an_installed_kdc_runs_nested_tools_and_finds_its_default_config(wheel, tmp_path):
     call = 'import sys; from kdc_mm.cli import main; sys.argv[0] = "kdc"; main()'
     made = run_installed(wheel, '-c', call, 'make_synth_crowd', 'crowd', '--train', '1', '--val',
