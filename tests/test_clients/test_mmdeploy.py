@@ -11,7 +11,7 @@ from tests.test_configs.small import resize_input
 from tests.test_models.samples import outlines, two_people
 
 for package in ('mmdeploy', 'onnx', 'onnxruntime'):
-    pytest.importorskip(package, reason=f'needs {package}, see docs/deployment.md')
+    pytest.importorskip(package, reason=f'needs {package}, see docs/mmdeploy.md')
 
 DEPLOY = 'configs/deploy/kdc_onnxruntime.py'
 SIZE = 97
