@@ -10,6 +10,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
 
@@ -49,6 +50,16 @@ class BuildWithMim(build_py):
                 shutil.copy(ROOT / part, mim / part)
 
 
+class EditableForMim(editable_wheel):
+    """Tells mim and MMEngine where an editable installation is. They look beside the metadata for
+    ``kdc_mm``, which is not there, and then for the first name in ``top_level.txt``; joining an
+    absolute one gives the clone's package."""
+
+    def _ensure_dist_info(self) -> None:
+        super()._ensure_dist_info()
+        (Path(self.dist_info_dir) / 'top_level.txt').write_text(f'{ROOT / "kdc_mm"}\nkdc_mm\n')
+
+
 setup(
     name='kdc_mm',
     version=read_version(),
@@ -63,7 +74,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     packages=find_packages(include=['kdc_mm', 'kdc_mm.*']),
-    cmdclass=dict(build_py=BuildWithMim),
+    cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableForMim),
     entry_points={'console_scripts': ['kdc = kdc_mm.cli:main']},
     python_requires='>=3.10,<3.13',
     install_requires=['matplotlib', 'numba', 'pycocotools', 'pyyaml', 'rich', 'scipy'],

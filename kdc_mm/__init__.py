@@ -16,7 +16,10 @@ do_without_cache_where_none_can_be_written()
 tell_when_compiling()
 
 from . import codecs, datasets, engine, evaluation, models, visualization  # noqa: E402
+from .engine.config_files import name_own_configs  # noqa: E402
 from .version import __version__  # noqa: E402
+
+name_own_configs()
 
 __all__ = [
     '__version__', 'codecs', 'datasets', 'engine', 'evaluation', 'models', 'visualization'

@@ -19,11 +19,13 @@ sys.path.insert(0, str(ROOT))  # the kdc_mm beside this file
 from kdc_mm.apis import PersonTracker, PoseSegInferencer, describe_people  # noqa: E402
 from kdc_mm.apis.results import ResultsFolder  # noqa: E402
 from kdc_mm.apis.sources import Source, Video, check_image, list_sources  # noqa: E402
+from kdc_mm.engine.config_files import find_config  # noqa: E402
 from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
 from kdc_mm.visualization.draw import PALETTE, draw_people, zoom_for  # noqa: E402
 
 CONFIG = ROOT / 'configs/bodypix/kdc_mobilenet-075_coco-401.py'
-CHECKPOINT = ROOT / 'data/bodypix/kdc.pth'  # where docs/bodypix.md puts it
+#: Where docs/bodypix.md puts it: in the clone, or of an installed wheel in the working folder.
+CHECKPOINT = Path('' if ROOT.name == '.mim' else ROOT) / 'data/bodypix/kdc.pth'
 
 
 class Frame(NamedTuple):
@@ -67,18 +69,17 @@ def load_network(args: argparse.Namespace) -> PoseSegInferencer:
     """The network that the command line names.
 
     Raises:
-        OSError: A file is missing.
+        OSError: The checkpoint is missing.
+        ConfigError: The config is missing.
         CheckpointError: The checkpoint cannot be used, or is of another network.
     """
-    if args.checkpoint is None and Path(args.config) != CONFIG:
+    config = find_config(args.config)
+    if args.checkpoint is None and config != CONFIG:
         raise OSError(f'Name a checkpoint of {args.config} with --checkpoint.')
     if args.checkpoint is None and not CHECKPOINT.exists():
         raise OSError(f'{CHECKPOINT} does not exist: docs/bodypix.md says how to get it. Or name '
                       'a network of yours with --config and --checkpoint.')
-    if not Path(args.config).is_file():
-        raise OSError(f'The config {args.config} does not exist.')
-    inferencer = PoseSegInferencer(
-        args.config, args.checkpoint or str(CHECKPOINT), args.device)
+    inferencer = PoseSegInferencer(str(config), args.checkpoint or str(CHECKPOINT), args.device)
     if args.flip_test is not None:
         inferencer.model.test_cfg['flip_test'] = args.flip_test
     return inferencer

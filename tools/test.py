@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm besid
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.checkpoint import check_checkpoint, check_fit  # noqa: E402
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, check_work_dir, end  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, check_work_dir, config_or_end, end  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description='Test a pose model')
     add = parser.add_argument
-    add('config', help='config file')
+    add('config', help='config file, or the name of one of kdc_mm')
     add('checkpoint', help='checkpoint file')
     add('--work-dir', help='folder for results (default: work_dirs/CONFIG_NAME)')
     add('--out', help='file for the metrics (.json, .yaml or .pkl)')
@@ -124,6 +124,7 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
 def main() -> None:
     args = build_parser().parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    args.config = config_or_end(args.config)
     cfg = merge_arguments(Config.fromfile(args.config), args)
     try:
         test(cfg, args)

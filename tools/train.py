@@ -22,13 +22,13 @@ from kdc_mm.engine.checkpoint import (  # noqa: E402
     pretrained_weights,
 )
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, check_work_dir, end  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, check_work_dir, config_or_end, end  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description='Train a pose model')
     add = parser.add_argument
-    add('config', help='config file')
+    add('config', help='config file, or the name of one of kdc_mm')
     add('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
     add('--resume', nargs='?', const='auto',
         help='go on from this checkpoint; without a name, from the last one in the work dir')
@@ -133,6 +133,7 @@ def main() -> None:
     args = build_parser().parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     logging.raiseExceptions = False  # a full disk is told once, not with every line of the log
+    args.config = config_or_end(args.config)
     cfg = merge_arguments(Config.fromfile(args.config), args)
     if 'preprocess_cfg' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.preprocess_cfg)

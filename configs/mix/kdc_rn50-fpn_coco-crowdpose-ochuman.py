@@ -4,7 +4,8 @@
 # trains, its test set validates.
 _base_ = ['kdc_rn50-fpn_coco.py']
 
-metainfo = 'configs/_base_/datasets/coco_crowdpose.py'
+# not one of MMPose's, which are found from any folder
+metainfo = '{{ fileDirname }}/../_base_/datasets/coco_crowdpose.py'
 codec = dict(metainfo=metainfo)
 model = dict(head=dict(decoder=codec))
 

@@ -9,6 +9,7 @@ from kdc_mm.datasets.annotations import AnnotationError
 from kdc_mm.datasets.person_rows import UnreadableImagesError
 
 from .checkpoint import CheckpointError, saved_checkpoints
+from .config_files import ConfigError, find_config
 
 
 class WorkDirError(RuntimeError):
@@ -16,7 +17,7 @@ class WorkDirError(RuntimeError):
 
 
 #: Errors that are no mistake in code: their message is enough.
-FAULTS = (AnnotationError, CheckpointError, UnreadableImagesError, WorkDirError,
+FAULTS = (AnnotationError, CheckpointError, ConfigError, UnreadableImagesError, WorkDirError,
           FloatingPointError, OSError)
 
 
@@ -37,6 +38,14 @@ def check_work_dir(work_dir: str) -> None:
     except OSError as error:
         raise WorkDirError(f'The work dir {work_dir} cannot be written ({error.strerror}): '
                            'choose another with --work-dir.') from error
+
+
+def config_or_end(name: str) -> str:
+    """:func:`find_config` for a command line: the program ends where there is no such config."""
+    try:
+        return str(find_config(name))
+    except ConfigError as error:
+        end(error)
 
 
 def last_words(error: Exception, work_dir: Optional[str] = None) -> str:

@@ -50,7 +50,7 @@ def test_configs_are_found_by_path_and_by_the_names_of_the_packages():
 @pytest.mark.parametrize('name, message', [
     ('configs/kdc_rn10_coco.py', 'no config configs/kdc_rn10_coco.py.*kdc_rn101_coco.py'),
     (f'{BODY}cid_hrnet-w32_8xb20-140e_coco-512x51.py', 'mean cid_hrnet-w32_8xb20-140e_coco-512x51'),
-    ('timm::resnet50.py', "from mmpose and mmdet, not from 'timm'"),
+    ('timm::resnet50.py', "from kdc_mm, mmpose and mmdet, not from 'timm'"),
 ])
 def test_an_unknown_config_is_named_with_those_spelt_alike(name, message, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -37,6 +37,7 @@ from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, PoseSegCodec, SPRCo
 from kdc_mm.benchmarks.codec.ceiling import evaluate_keypoints, evaluate_masks, measure_codecs  # noqa: E402
 from kdc_mm.datasets.annotations import is_labelled, read_annotations  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
+from kdc_mm.engine.faults import config_or_end  # noqa: E402
 
 
 def parse_args():
@@ -161,7 +162,7 @@ def print_report(report: dict) -> None:
 def main():
     args = parse_args()
     torch.set_num_threads(1)
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_or_end(args.config))
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
     init_default_scope('mmpose')

@@ -47,6 +47,7 @@ from kdc_mm.codecs import PoseSeg  # noqa: E402
 from kdc_mm.codecs.people import ImageFrame, People  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
+from kdc_mm.engine.faults import config_or_end  # noqa: E402
 
 
 class ImageMaps(NamedTuple):
@@ -262,7 +263,7 @@ def main():
         print(table([json.loads(path.read_text()) for path in args.reports]))
         return
     torch.set_num_threads(1)
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_or_end(args.config))
     merge_options(cfg, args.cfg_options)
     init_default_scope('mmpose')
     MMLogger.get_current_instance().setLevel('WARNING')  # no line per evaluation

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 import kdc_mm  # noqa: E402, F401
 from kdc_mm.datasets.check import SplitCheck, check_config, write_fixed  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
+from kdc_mm.engine.faults import config_or_end  # noqa: E402
 
 
 def parse_args():
@@ -106,7 +107,7 @@ def main() -> int:
     if args.fix is not None and args.fix.exists():
         sys.exit(f'error: {args.fix} is there already: name a new file.')
     warnings.filterwarnings('ignore', message='The metainfo config file')
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_or_end(args.config))
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpose'))

@@ -21,7 +21,7 @@ from kdc_mm.datasets.annotations import read_annotations  # noqa: E402
 from kdc_mm.datasets.complete_masks import complete_masks, masks_by_id  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.checkpoint import check_checkpoint  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, config_or_end, end  # noqa: E402
 from kdc_mm.visualization.rows import predict  # noqa: E402
 
 
@@ -68,7 +68,7 @@ def complete(cfg: Config, args: argparse.Namespace) -> None:
 
 def main():
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_or_end(args.config))
     merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     try:

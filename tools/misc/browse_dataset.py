@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 from kdc_mm.codecs import PoseSeg  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
+from kdc_mm.engine.faults import config_or_end  # noqa: E402
 from kdc_mm.visualization.draw import add_label, draw_people, person_colors, stack_panels, zoom_for  # noqa: E402
 from kdc_mm.visualization.fields import target_panels  # noqa: E402
 from kdc_mm.visualization.people import DrawnPeople, people_in_input, people_of_annotations  # noqa: E402
@@ -103,7 +104,7 @@ def free_name(path: Path, written: dict) -> str:
 
 def main():
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_or_end(args.config))
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpose'))

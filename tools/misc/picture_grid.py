@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
+from kdc_mm.engine.faults import config_or_end  # noqa: E402
 from kdc_mm.visualization import picture_grid  # noqa: E402
 from kdc_mm.visualization.rows import (  # noqa: E402
     FIELD_TITLES,
@@ -54,7 +55,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(config_or_end(args.config))
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
     if args.draw_fields:

@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from mmpose.registry import MODELS  # noqa: E402
 
 import kdc_mm  # noqa: E402, F401
+from kdc_mm.engine.faults import config_or_end  # noqa: E402
 from kdc_mm.models.converters.bodypix import (  # noqa: E402
     backbone_config,
     constant_log_bandwidth,
@@ -63,7 +64,7 @@ def convert(file: Path, photos: Path, out: Path, config: Optional[str] = None) -
     network = read_bodypix(file)
     backbone = backbone_config(network)
     name = config or CONFIGS[backbone['architecture']]
-    cfg = Config.fromfile(name if config else ROOT / name)
+    cfg = Config.fromfile(config_or_end(name) if config else ROOT / name)
     stride = backbone['output_stride']
     options = {
         'model.backbone.output_stride': stride,

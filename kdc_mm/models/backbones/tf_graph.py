@@ -18,7 +18,7 @@ def same_padding(size: Sequence[int], extent: int, stride: int) -> List[int]:
     """
     padding = []
     for side in reversed(size):
-        total = max((-(-side // stride) - 1) * stride + extent - side, 0)
+        total = max((side - 1) // stride * stride + extent - side, 0)
         padding += [total // 2, total - total // 2]
     return padding
 

@@ -8,7 +8,14 @@ from mmcv.cnn import ConvModule
 from mmengine.structures import InstanceData, PixelData
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import KEYPOINT_CODECS
-from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
+from mmpose.utils.typing import (
+    ConfigType,
+    Features,
+    InstanceList,
+    OptConfigType,
+    OptSampleList,
+    Predictions,
+)
 from torch import Tensor, nn
 
 from ...codecs.people import ImageFrame, People, Poses
@@ -80,6 +87,11 @@ class FieldHead(BaseHead):
         #: ``output_settings`` that the loaded weights were trained with, where known.
         self.trained_with: Optional[Dict[str, Any]] = None
         self.register_state_dict_post_hook(_store_output_settings)
+
+    @property
+    def field_names(self) -> Tuple[str, ...]:
+        """Names of the fields in the order in which :meth:`forward` gives them."""
+        raise NotImplementedError
 
     @property
     def output_settings(self) -> Dict[str, Any]:
@@ -171,18 +183,58 @@ class FieldHead(BaseHead):
                 self.forward(feats[0]), self.forward(feats[1]), self.decoder)
         else:
             fields = self.forward(feats)
-        fields = {name: field.float() for name, field in fields.items()}
-        frames = [ImageFrame.from_metainfo(sample.metainfo) for sample in batch_data_samples]
         poses = None
         if test_cfg.get('keypoints') == 'annotated':
             self._check_annotated(fields, batch_data_samples)
-            poses = [annotated_poses(sample.gt_instances, frame, self.num_keypoints)
-                     for sample, frame in zip(batch_data_samples, frames)]
-        people = self.decoder.batch_decode(fields, frames, poses)
-        instances = [pack_instances(found) for found in people]
+            poses = [
+                annotated_poses(sample.gt_instances, ImageFrame.from_metainfo(sample.metainfo),
+                                self.num_keypoints) for sample in batch_data_samples
+            ]
+        instances = self.decode(fields, batch_data_samples, poses)
         if test_cfg.get('output_heatmaps', False):
             return instances, self._pack_fields(fields)
         return instances
+
+    def decode(self,
+               batch_outputs: Union[Fields, Tensor, Sequence[Tensor]],
+               batch_data_samples: OptSampleList = None,
+               poses: Optional[Sequence[Poses]] = None) -> InstanceList:
+        """Decode people from the fields of a batch, wherever they were computed.
+
+        Args:
+            batch_outputs (dict | Tensor | sequence[Tensor]): What :meth:`forward` gives, by name or
+                in the order of :attr:`field_names`, as an exported network gives it.
+            batch_data_samples (list[PoseDataSample], optional): B samples with the metainfo of the
+                test resize. Without them the input itself counts as the image, and masks are of
+                its size.
+            poses (sequence[Poses], optional): B times the persons whose masks are wanted, instead
+                of those that the fields show.
+
+        Returns:
+            list[InstanceData]: B instances as :func:`pack_instances` lays them out.
+
+        Raises:
+            ValueError: if the fields are not those of this head.
+        """
+        fields = self._named_fields(batch_outputs)
+        if batch_data_samples is None:
+            whole_input = ImageFrame(self.decoder.input_size, (1., 1.), (0., 0.))
+            frames = [whole_input] * len(next(iter(fields.values())))
+        else:
+            frames = [ImageFrame.from_metainfo(sample.metainfo) for sample in batch_data_samples]
+        people = self.decoder.batch_decode(fields, frames, poses)
+        return [pack_instances(found) for found in people]
+
+    def _named_fields(self, outputs: Union[Fields, Tensor, Sequence[Tensor]]) -> Fields:
+        """A network's outputs as float32 fields by name."""
+        if not isinstance(outputs, dict):
+            outputs = (outputs, ) if isinstance(outputs, Tensor) else tuple(outputs)
+            if len(outputs) != len(self.field_names):
+                raise ValueError(
+                    f'{type(self).__name__}: there are {len(outputs)} outputs to decode, and the '
+                    f'head has {len(self.field_names)}: {", ".join(self.field_names)}. Give all.')
+            outputs = dict(zip(self.field_names, outputs))
+        return {name: field.float() for name, field in outputs.items()}
 
     def _check_samples(self, batch_data_samples) -> None:
         sample = batch_data_samples[0]

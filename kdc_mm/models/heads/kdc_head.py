@@ -46,6 +46,10 @@ class KDCHead(FieldHead):
         self.seg_head = MODELS.build({'type': 'KDCSegHead', **shared, **seg_head})
 
     @property
+    def field_names(self) -> Tuple[str, ...]:
+        return self.pose_head.field_names + self.seg_head.field_names
+
+    @property
     def output_settings(self) -> dict:
         return {**self.pose_head.output_settings, **self.seg_head.output_settings}
 

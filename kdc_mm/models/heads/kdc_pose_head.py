@@ -1,5 +1,5 @@
 """PoseNet (paper, 3.1 and 3.2): where keypoints are, and whose."""
-from typing import Optional, Sequence, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import torch
 from mmpose.registry import MODELS
@@ -106,6 +106,10 @@ class KDCPoseHead(FieldHead):
             loss_key_centroid, _ = take_old_unit(
                 loss_key_centroid, 'radius', "the codec's radius", self.decoder.radius)
             self.loss_key_centroid = MODELS.build(loss_key_centroid)
+
+    @property
+    def field_names(self) -> Tuple[str, ...]:
+        return tuple(self.field_channels)
 
     @property
     def output_settings(self) -> dict:

@@ -4,7 +4,14 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from mmpose.registry import MODELS
-from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
+from mmpose.utils.typing import (
+    ConfigType,
+    Features,
+    InstanceList,
+    OptConfigType,
+    OptSampleList,
+    Predictions,
+)
 from torch import Tensor
 
 from ...codecs.owner_maps import IGNORED, is_person
@@ -97,6 +104,10 @@ class KDCSegHead(FieldHead):
         self.loss_mask_centroid = MODELS.build(loss_mask_centroid) if loss_mask_centroid else None
 
     @property
+    def field_names(self) -> Tuple[str, ...]:
+        return 'semantic', 'mask_centroids', 'log_bandwidth'
+
+    @property
     def output_settings(self) -> dict:
         return dict(
             super().output_settings,
@@ -134,8 +145,15 @@ class KDCSegHead(FieldHead):
         check_test_cfg(test_cfg, type(self).__name__)
         self._check_output_settings()
         fields = self.forward(feats[0] if test_cfg.get('flip_test', False) else feats)
-        return ([pack_instances(People.none(self.num_keypoints)) for _ in batch_data_samples],
-                self._pack_fields(fields))
+        return self.decode(fields), self._pack_fields(fields)
+
+    def decode(self,
+               batch_outputs: Union[Fields, Tensor, Sequence[Tensor]],
+               batch_data_samples: OptSampleList = None,
+               poses: None = None) -> InstanceList:
+        """No instances for any image, see the class."""
+        batch = len(self._named_fields(batch_outputs)['semantic'])
+        return [pack_instances(People.none(self.num_keypoints)) for _ in range(batch)]
 
     def loss(self,
              feats: Features,
