@@ -47,6 +47,7 @@ CAPTIONS = {
 }
 CSS = """
 .gradio-container { max-width: 1500px !important; }
+#result .html-container { padding: 0; }
 .kdc-bar { display: flex; flex-wrap: wrap; gap: .4em 1.2em; align-items: center;
            margin-bottom: .8em; }
 .kdc-bar b { font-size: 1.15em; }
@@ -76,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='address to listen on; 0.0.0.0 lets other computers in (default: 127.0.0.1)')
     add('--port', type=int, default=7860, help='0 takes a free one (default: 7860)')
     add('--max-upload', type=float, default=25, metavar='MB',
-        help='largest file of a photo, in 10^6 bytes (default: 25)')
+        help='largest file of a photo, in 2^20 bytes (default: 25)')
     parser.set_defaults(flip_test=None)
     return parser
 
@@ -175,7 +176,7 @@ def build_app(pages: Pages, title: str, max_upload: float) -> Any:
             with gr.Column(scale=1, min_width=300):
                 upload = gr.Image(
                     label='Photo', sources=['upload', 'clipboard', 'webcam'], type='filepath',
-                    height=230, buttons=[])
+                    height=230, buttons=[], webcam_options=gr.WebcamOptions(mirror=False))
                 settings = [
                     gr.CheckboxGroup(
                         pages.viewer.layers, label='Layers', elem_id='layers',
@@ -286,7 +287,8 @@ def serve(args: argparse.Namespace) -> None:
     with listener, tempfile.TemporaryDirectory(prefix='kdc-web-') as folder:
         viewer = PhotoViewer(load_network(args))
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
-        app = build_app(Pages(viewer, Path(folder)), Path(args.config).stem, 1e6 * args.max_upload)
+        app = build_app(
+            Pages(viewer, Path(folder)), Path(args.config).stem, 2**20 * args.max_upload)
         keep_swept(Path(folder), UPLOAD_AGE, SWEEP_EVERY)
         connect_to_nobody()
         host, port = listener.getsockname()[:2]

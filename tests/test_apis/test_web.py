@@ -6,10 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import cv2
 import pytest
@@ -128,7 +125,7 @@ def test_what_lies_in_the_folder_for_long_is_swept_away(web, upload, uploads, mo
 
 
 def test_the_process_reaches_no_other_computer():
-    program = '''
+    program = """
 import socket
 from tests.conftest import load_tool
 web = load_tool('web')
@@ -142,7 +139,7 @@ for attempt in (lambda: socket.create_connection(('192.0.2.1', 80), 1),
         attempt()
     except PermissionError as error:
         print(error)
-'''
+"""
     said = subprocess.run([sys.executable, '-c', program], cwd=ROOT, text=True,
                           capture_output=True, check=True).stdout
     assert said.splitlines() == ['This process connects to nobody, not to 192.0.2.1.',
@@ -183,3 +180,45 @@ def test_the_command_kdc_web_is_this_tool(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0 and '--max-upload MB' in capsys.readouterr().out
+
+
+@pytest.fixture
+def process(small_cfg, inferencer, tmp_path):
+    """The tool as a process of its own: its address, its temporary folder, itself."""
+    pytest.importorskip('gradio', reason='needs gradio (requirements/web.txt)')
+    small_cfg.dump(tmp_path / 'config.py')
+    torch.save(dict(state_dict=inferencer.model.state_dict()), tmp_path / 'weights.pth')
+    (tmp_path / 'tmp').mkdir()
+    command = [sys.executable, 'tools/web.py', '--config', str(tmp_path / 'config.py'),
+               '--checkpoint', str(tmp_path / 'weights.pth'), '--port', '0', '--max-upload', '0.1']
+    with subprocess.Popen(
+            command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=dict(os.environ, TMPDIR=str(tmp_path / 'tmp'))) as started:
+        said = []
+        for line in started.stdout:
+            said.append(line)
+            if line.startswith('http'):
+                break
+        assert said[-1].startswith('http://127.0.0.1:'), ''.join(said)
+        yield said[-1].split()[0], tmp_path / 'tmp', started
+        started.kill()
+
+
+def test_the_server_limits_uploads_fetches_nothing_and_leaves_nothing_behind(process):
+    import httpx
+    address, temporary, server = process
+    with httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
+        page = client.get('/')
+        assert page.status_code == 200 and '<title>kdc_mm</title>' in page.text
+        sent = client.post('/gradio_api/upload', files=dict(files=('sun.png', bytes(9 * 10**4))))
+        [upload] = temporary.rglob('sun.png')
+        assert sent.json() == [str(upload)]
+        too_large = client.post('/gradio_api/upload', files=dict(files=('b.png', bytes(2 * 10**5))))
+        assert too_large.status_code == 413
+        assert [file for file in temporary.rglob('*') if file.is_file()] == [upload]
+        assert client.get('/gradio_api/file=http://example.org/a.png').status_code == 403
+        assert client.get('/gradio_api/file=/etc/passwd').status_code == 403
+    server.send_signal(signal.SIGTERM)
+    rest = server.stdout.read()
+    assert server.wait() == 0 and 'Traceback' not in rest
+    assert not any(temporary.iterdir())
