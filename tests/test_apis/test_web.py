@@ -71,7 +71,8 @@ def test_an_upload_is_shown_and_no_other_file_stays_in_the_folder(
     html = pages.show('page', file, EVERYBODY)
     name, people = described(html)
     [batch] = inferencer(noise(300, 400))
-    assert people == batch['predictions'][0] and name == 'holiday &amp; sun.json'
+    assert people == json.loads(json.dumps(batch['predictions'][0]))
+    assert name == 'holiday &amp; sun.json'
     assert f'<b>{len(people)} people</b>' in html
     assert re.findall(r'<span>(\w+) \d+ ms</span>', html) == ['load', 'network', 'decode', 'draw']
     assert html.count('<img') == 1 and '<img src="data:image/jpeg;base64,' in html
@@ -209,13 +210,13 @@ def test_the_server_limits_uploads_fetches_nothing_and_leaves_nothing_behind(pro
     address, temporary, server = process
     with httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
         page = client.get('/')
-        assert page.status_code == 200 and '<title>kdc_mm</title>' in page.text
+        assert page.status_code == 200 and 'People on your photos' in page.text
         sent = client.post('/gradio_api/upload', files=dict(files=('sun.png', bytes(9 * 10**4))))
         [upload] = temporary.rglob('sun.png')
         assert sent.json() == [str(upload)]
         too_large = client.post('/gradio_api/upload', files=dict(files=('b.png', bytes(2 * 10**5))))
         assert too_large.status_code == 413
-        assert [file for file in temporary.rglob('*') if file.is_file()] == [upload]
+        assert {file for file in temporary.rglob('*') if file.is_file()} <= {upload}
         assert client.get('/gradio_api/file=http://example.org/a.png').status_code == 403
         assert client.get('/gradio_api/file=/etc/passwd').status_code == 403
     server.send_signal(signal.SIGTERM)
