@@ -76,14 +76,14 @@ class PhotoViewer:
     """Looks at photos with a network, and draws what it saw.
 
     Args:
-        inferencer (PoseSegInferencer): The network, which hands out its fields from now on.
+        inferencer (PoseSegInferencer): The network.
     """
 
     def __init__(self, inferencer: PoseSegInferencer) -> None:
         self.inferencer = inferencer
-        inferencer.model.test_cfg['output_heatmaps'] = True
         grey = np.full((64, 64, 3), 127, np.uint8)
-        fields = inferencer.predict([grey])[0].pred_fields  # it also loads kernels
+        batch, _ = next(inferencer.preprocess([grey]))
+        fields = self._forward(batch).pred_fields  # this loads kernels, too
         #: What there is of :data:`PEOPLE` and :data:`FIELDS`.
         self.layers = ['skeletons', *(['masks'] if 'semantic' in fields else []),
                        *[layer for layer, needed in FIELDS.items() if needed[0] in fields]]
@@ -103,7 +103,7 @@ class PhotoViewer:
         device = next(self.inferencer.model.parameters()).device
         with ForwardClock(self.inferencer.model, device.type) as clock:
             loaded = clock.now()
-            [sample] = self.inferencer.forward(batch)
+            sample = self._forward(batch)
             done = clock.now()
         seconds = dict(load=loaded - begun, network=clock.elapsed,
                        decode=done - loaded - clock.elapsed)
@@ -111,6 +111,11 @@ class PhotoViewer:
         image, sample = shrink(mmcv.bgr2rgb(image), sample)
         return Photo(file.name, image, sample, people,
                      {step: 1e3 * duration for step, duration in seconds.items()})
+
+    def _forward(self, batch: dict) -> PoseDataSample:
+        """A sample with its fields, which any call of the inferencer switches off."""
+        self.inferencer.model.test_cfg['output_heatmaps'] = True
+        return self.inferencer.forward(batch)[0]
 
     def _load(self, file: Path) -> np.ndarray:
         try:
