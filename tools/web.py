@@ -160,8 +160,8 @@ def build_app(pages: Pages, title: str, max_upload: float) -> Any:
     """The page as an ASGI application.
 
     Args:
-        pages (Pages): What its events do. gradio puts uploads into the folder that the environment
-            names as ``GRADIO_TEMP_DIR``, which is to be theirs.
+        pages (Pages): What it shows. gradio puts uploads into the folder that ``GRADIO_TEMP_DIR``
+            names in the environment, which is to be that of ``pages``.
         title (str): Name of the network.
         max_upload (float): Bytes of an upload at most.
     """
@@ -293,7 +293,7 @@ def serve(args: argparse.Namespace) -> None:
         connect_to_nobody()
         host, port = listener.getsockname()[:2]
         print(f'http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)
-        config = uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_level='critical', timeout_graceful_shutdown=1)
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -222,4 +222,5 @@ def test_the_server_limits_uploads_fetches_nothing_and_leaves_nothing_behind(pro
     server.send_signal(signal.SIGTERM)
     rest = server.stdout.read()
     assert server.wait() == 0 and 'Traceback' not in rest
-    assert not any(temporary.iterdir())
+    assert not any(file.is_file() or file.name.startswith('kdc-web-')
+                   for file in temporary.rglob('*'))
