@@ -87,7 +87,7 @@ class Pages:
 
     Args:
         viewer (PhotoViewer): The network.
-        folder (Path): Where uploads lie.
+        folder (Path): Where the photos lie that wait for the network; on the disk of uploads.
     """
 
     def __init__(self, viewer: PhotoViewer, folder: Path) -> None:
@@ -161,7 +161,7 @@ def build_app(pages: Pages, title: str, max_upload: float) -> Any:
 
     Args:
         pages (Pages): What it shows. gradio puts uploads into the folder that ``GRADIO_TEMP_DIR``
-            names in the environment, which is to be that of ``pages``.
+            names in the environment.
         title (str): Name of the network.
         max_upload (float): Bytes of an upload at most.
     """
@@ -285,11 +285,13 @@ def serve(args: argparse.Namespace) -> None:
 
     listener = listen(args.host, args.port)
     with listener, tempfile.TemporaryDirectory(prefix='kdc-web-') as folder:
+        uploads = Path(folder, 'uploads')
+        uploads.mkdir()
         viewer = PhotoViewer(load_network(args))
-        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
+        os.environ.update(GRADIO_TEMP_DIR=str(uploads), GRADIO_ANALYTICS_ENABLED='False')
         app = build_app(
             Pages(viewer, Path(folder)), Path(args.config).stem, 2**20 * args.max_upload)
-        keep_swept(Path(folder), UPLOAD_AGE, SWEEP_EVERY)
+        keep_swept(uploads, UPLOAD_AGE, SWEEP_EVERY)
         connect_to_nobody()
         host, port = listener.getsockname()[:2]
         print(f'http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)

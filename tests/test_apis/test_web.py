@@ -41,8 +41,8 @@ def uploads(tmp_path):
 
 
 @pytest.fixture
-def pages(web, viewer, uploads):
-    return web.Pages(viewer, uploads)
+def pages(web, viewer, tmp_path):
+    return web.Pages(viewer, tmp_path)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def described(html):
 
 
 def test_an_upload_is_shown_and_no_other_file_stays_in_the_folder(
-        web, pages, upload, inferencer, uploads):
+        web, pages, upload, inferencer, uploads, tmp_path):
     file = upload()
     html = pages.show('page', file, EVERYBODY)
     name, people = described(html)
@@ -76,7 +76,7 @@ def test_an_upload_is_shown_and_no_other_file_stays_in_the_folder(
     assert f'<b>{len(people)} people</b>' in html
     assert re.findall(r'<span>(\w+) \d+ ms</span>', html) == ['load', 'network', 'decode', 'draw']
     assert html.count('<img') == 1 and '<img src="data:image/jpeg;base64,' in html
-    assert [one for one in uploads.rglob('*') if one.is_file()] == [file]
+    assert [one for one in tmp_path.rglob('*') if one.is_file()] == [file]
     web.sweep(uploads, 0)
     assert not any(uploads.iterdir())
 
@@ -96,6 +96,18 @@ def test_a_file_that_is_no_photo_gets_one_message_and_takes_the_old_photo_away(
     assert html == ('<p class="kdc-fault" role="alert">&lt;b&gt;.jpg cannot be used: it is no '
                     'image.</p>')
     assert pages.redraw('page', EVERYBODY) == web.WELCOME
+
+
+def test_a_photo_outlasts_its_upload_while_the_network_is_busy(
+        web, pages, upload, uploads, monkeypatch):
+    look = pages.viewer.look
+
+    def look_late(file):
+        web.sweep(uploads, 0)
+        return look(file)
+
+    monkeypatch.setattr(pages.viewer, 'look', look_late)
+    assert 'holiday &amp; sun.json' in pages.show('page', upload(), EVERYBODY)
 
 
 def test_an_upload_that_is_gone_is_asked_for_again(pages, upload):

@@ -45,12 +45,13 @@ class Server:
     def __init__(self, inferencer, folder):
         import uvicorn
         web = load_tool('web')
-        self.uploads = folder
+        self.uploads = folder / 'uploads'
+        self.uploads.mkdir()
         self.pages = web.Pages(PhotoViewer(inferencer), folder)
         app = web.build_app(self.pages, 'untrained', MAX_UPLOAD)
         self._listener = web.listen('127.0.0.1', 0)
         self.address = 'http://{}:{}'.format(*self._listener.getsockname())
-        web.keep_swept(folder, age=2, every=0.2)
+        web.keep_swept(self.uploads, age=2, every=0.2)
         self._server = uvicorn.Server(
             uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener], ))
@@ -67,10 +68,10 @@ class Server:
 
 @pytest.fixture(scope='module')
 def server(inferencer, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('uploads')
+    folder = tmp_path_factory.mktemp('web')
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(inferencer.model.test_cfg, 'output_heatmaps', False)  # is put back
-        patch.setenv('GRADIO_TEMP_DIR', str(folder))
+        patch.setenv('GRADIO_TEMP_DIR', str(folder / 'uploads'))
         patch.setenv('GRADIO_HEARTBEAT_INTERVAL', '0.2')
         with Server(inferencer, folder) as started:
             yield started
