@@ -1,5 +1,4 @@
 """The page of tools/web.py in Chromium."""
-import base64
 import json
 import shutil
 import threading
@@ -245,18 +244,3 @@ def test_a_photo_can_be_taken_with_the_camera(page):
         canvas.drawImage(image, 0, 0);
         return [...canvas.getImageData(3, 3, 1, 1).data]""")
     assert green[1] > 100 > 60 > max(green[0], green[2])  # what Chromium's stand-in camera shows
-
-
-def test_a_photo_can_be_pasted(page, photo, chromium):
-    chromium.execute_cdp_cmd('Browser.grantPermissions', dict(
-        permissions=['clipboardReadWrite', 'clipboardSanitizedWrite']))
-    copied = chromium.execute_async_script("""
-        const [photo, done] = arguments;
-        fetch('data:image/png;base64,' + photo).then(response => response.blob())
-            .then(blob => navigator.clipboard.write([new ClipboardItem({'image/png': blob})]))
-            .then(() => done('copied'), fault => done(String(fault)))
-        """, base64.b64encode(photo.read_bytes()).decode())
-    assert copied == 'copied'
-    paste = page.until(lambda: page.all('button[aria-label="Paste from clipboard"]'))[0]
-    assert ' people' in page.after(paste.click)
-    assert page.pictures() == [('people', 800, 600)]
