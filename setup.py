@@ -81,5 +81,6 @@ setup(
     extras_require={
         'mim': read_requirements('mminstall'),
         'tests': read_requirements('tests'),
+        'web': ['gradio>=6.31,<7'],
     },
     zip_safe=False)

@@ -415,6 +415,7 @@ def make(venv: Path, compiler: Sequence[str]) -> None:
                     'requirements/tests.txt')
     environment.pip('mmengine, mmdet, mmpose', '--no-build-isolation', '--no-deps', '-r',
                     'requirements/mm.txt')
+    environment.pip('gradio', '--no-deps', '-r', 'requirements/web.txt')
     note = install_mmcv_with_best_ops(environment, compiler)
     environment.pip('kdc_mm', '--no-build-isolation', '--no-deps', '-e', '.')
     compile_kernels = [environment.python, '-m', 'kdc_mm.compile_kernels']
