@@ -1,7 +1,9 @@
-"""Links, anchors and pictures of the docs."""
+"""Links, anchors, named files and pictures of the docs."""
+import re
+
 import pytest
 
-from tests.test_docs.markdown import ROOT, anchors, links, name_of, pages
+from tests.test_docs.markdown import ROOT, anchors, links, name_of, pages, prose
 
 MAX_PICTURE_BYTES = 200_000
 PICTURES = ('.jpg', '.jpeg', '.png', '.svg', '.gif')
@@ -20,6 +22,16 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page):
         if link.anchor:
             assert link.anchor in anchors(target), (
                 f'{link.page}:{link.line}: {target.name} has no heading #{link.anchor}')
+
+
+@pytest.mark.parametrize('page', pages(), ids=name_of)
+def test_every_source_file_and_folder_that_a_page_names_exists(page):
+    """Below the repository or the package: `configs/mix`, `codecs/group.py`."""
+    for name in re.findall(r'(?<!`)`([\w.-]+/[\w./-]+)`(?!`)', prose(page)):
+        if name.startswith(('configs/', 'tools/', 'docs/', 'requirements/')) \
+                or name.endswith(('.py', '.sh', '.yml')):
+            assert any((root / name).exists() for root in (ROOT, ROOT / 'kdc_mm')), (
+                f'{name_of(page)}: there is no {name}')
 
 
 def test_every_page_and_picture_is_linked_from_another():
