@@ -8,6 +8,7 @@ from functools import lru_cache
 import pytest
 from mmengine.config import Config
 
+from kdc_mm.cli import TOOLS, find_tools
 from kdc_mm.engine.cfg_options import unread_options
 from kdc_mm.synth_crowd import make_synth_crowd
 from tests.conftest import load_tool
@@ -50,8 +51,8 @@ def tool_of(words):
     other commands."""
     if words[0] == 'python' and words[1].startswith('tools/'):
         return words[1][len('tools/'):-len('.py')], words[2:]
-    if words[0] == 'kdc':
-        return words[1], words[2:]
+    if words[0] == 'kdc' and words[1] not in ('--help', 'TOOL'):
+        return str(find_tools()[words[1]].relative_to(TOOLS).with_suffix('')), words[2:]
     launched = re.fullmatch(r'tools/(dist|slurm)_(train|test)\.sh', words[1]) \
         if words[0] == 'bash' else None
     if launched is None:
@@ -69,7 +70,7 @@ def is_known(command):
     """Whether a command is one of those that the tests here look at."""
     words = words_of(command)
     return (tool_of(words) is not None
-            or words[0] == 'make'
+            or words[0] in ('make', 'kdc')
             or words[:2] in (['python', '-c'], ['python', 'my/join_masks.py'],
                              ['python', 'my/from_label_studio.py'])
             or re.fullmatch(r'\w+=\S+', command.text) is not None)

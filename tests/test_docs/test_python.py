@@ -1,4 +1,6 @@
 """Every Python block of the docs: scripts and configs are written, run and looked at."""
+import ast
+import inspect
 import json
 import runpy
 import shutil
@@ -23,6 +25,8 @@ from tests.test_docs.stand_ins import SMALL_TRAIN
 TESTED = {
     'head = dict(\n': 'test_the_head_of_the_readme_builds',
     'extra=...': 'test_a_config_with_our_head_builds',
+    "_base_ = 'kdc_mm::": 'test_a_config_of_any_folder_starts_from_ours',
+    'from mmdeploy.apis import': 'test_the_steps_of_mmdeploy_can_be_called',
     'annToMask(results': 'test_results_of_the_tool_load_as_the_page_says',
     'for batch in inferencer(': 'test_the_inferencer_is_called_as_the_page_says',
     '# my/join_masks.py': 'test_masks_of_cvat_join_the_keypoints_that_they_hold',
@@ -96,6 +100,22 @@ def test_a_config_with_our_head_builds(tmp_path):
     assert head.decoder.input_size == (512, 512)
     assert head.field_channels['heatmaps'] == 14  # CrowdPose's
     assert cfg.custom_imports.imports == ['kdc_mm']
+
+
+def test_a_config_of_any_folder_starts_from_ours(tmp_path):
+    file = tmp_path / 'mine.py'
+    file.write_text(block_with("_base_ = 'kdc_mm::"))
+    assert Config.fromfile(file).model == Config.fromfile(ROOT / 'configs/kdc_rn152_coco.py').model
+
+
+def test_the_steps_of_mmdeploy_can_be_called():
+    apis = pytest.importorskip('mmdeploy.apis', reason='mmdeploy is not installed')
+    code = block_with('from mmdeploy.apis import')
+    for name in ('torch2onnx', 'inference_model', 'visualize_model'):
+        call = next(node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)
+                    and getattr(node.func, 'id', None) == name)
+        inspect.signature(getattr(apis, name)).bind(
+            *call.args, **{keyword.arg: keyword.value for keyword in call.keywords})
 
 
 @pytest.fixture

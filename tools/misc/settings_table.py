@@ -40,6 +40,7 @@ CHAPTERS: Dict[str, Tuple[str, ...]] = {
     'Metrics and evaluators': ('evaluation', ),
     'Hooks and visualizers': ('visualization', 'engine'),
     'Inference': ('apis', ),
+    'mmdeploy': ('mmdeploy.py', ),
 }
 
 #: What configs set without naming it.
@@ -184,9 +185,9 @@ def page(root: Path = ROOT) -> str:
         ((folder, title) for title, folders in CHAPTERS.items() for folder in folders),
         key=lambda pair: -len(pair[0]))
     for file in sorted((root / 'kdc_mm').rglob('*.py')):
-        inside = file.relative_to(root / 'kdc_mm').as_posix()
+        inside = file.relative_to(root / 'kdc_mm')
         for entry in entries_of(ast.parse(file.read_text(encoding='utf-8'))):
-            titles = [title for folder, title in longest_first if inside.startswith(folder + '/')]
+            titles = [title for place, title in longest_first if inside.is_relative_to(place)]
             if not titles:
                 raise SystemExit(f'{file}: no chapter of {Path(__file__).name} takes {entry.name}; '
                                  'add its folder to CHAPTERS.')
