@@ -65,7 +65,7 @@ class PoseSegInferencer(Pose2DInferencer):
         """The test pipeline; of several data sets together each one loads its images itself."""
         super()._init_pipeline(cfg)
         dataset = cfg.test_dataloader.dataset
-        load = dataset.datasets[0].pipeline[:1] if 'datasets' in dataset else []
+        load = dataset.datasets[0].get('pipeline', [])[:1] if 'datasets' in dataset else []
         return Compose([*load, *dataset.pipeline])
 
     def load_image(self, path: str) -> np.ndarray:

@@ -1,4 +1,5 @@
 """What KDC's heads share: features in, named fields out, flip test, checks against the data."""
+import itertools
 import warnings
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -9,6 +10,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import KEYPOINT_CODECS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
+from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from ...codecs.people import ImageFrame, People, Poses
@@ -22,9 +24,9 @@ KEYPOINT_SOURCES = ('decoded', 'annotated')
 #: What ``model.test_cfg`` can have: what KDC's heads and MMPose's estimators read, and what
 #: MMPose's bottom-up configs have beside it, whose heads may be replaced by ours.
 TEST_SETTINGS = (
-    'flip_test', 'keypoints', 'output_heatmaps', 'multiscale_test', 'flip_mode', 'shift_heatmap',
-    'shift_coords', 'align_corners', 'restore_heatmap_size', 'blur_kernel_size', 'max_instances',
-    'max_num_people', 'nms_dist_thr', 'nms_joints_thr', 'nms_thr', 'score_thr', 'input_size')
+    'flip_test', 'keypoints', 'output_heatmaps', 'score_thr', 'multiscale_test', 'flip_mode',
+    'shift_heatmap', 'shift_coords', 'align_corners', 'restore_heatmap_size', 'blur_kernel_size',
+    'max_instances', 'max_num_people', 'nms_dist_thr', 'nms_joints_thr', 'nms_thr', 'input_size')
 
 
 class FieldHead(BaseHead):
@@ -151,9 +153,11 @@ class FieldHead(BaseHead):
             feats (Features): Feature maps, or with ``flip_test`` a list of two: of the images and
                 of the mirrored images.
             batch_data_samples (list[PoseDataSample]): Samples with the metainfo of the test resize.
-            test_cfg (dict): ``flip_test``, ``output_heatmaps``, and ``keypoints``: ``'decoded'``
-                (default), or ``'annotated'`` for the masks around the poses that are annotated
-                (see :func:`annotated_poses`), which tells errors of masks from those of poses.
+            test_cfg (dict): ``flip_test``, ``output_heatmaps``; ``score_thr``, below which a
+                pose's score leaves a person out (MMPose's inferencers put their ``bbox_thr`` there
+                if it is there at all); and ``keypoints``: ``'decoded'`` (default), or
+                ``'annotated'`` for the masks around the poses that are annotated (see
+                :func:`annotated_poses`), which tells errors of masks from those of poses.
 
         Returns:
             list[InstanceData], or with ``output_heatmaps`` a tuple of it and list[PixelData]:
@@ -179,7 +183,9 @@ class FieldHead(BaseHead):
             poses = [annotated_poses(sample.gt_instances, frame, self.num_keypoints)
                      for sample, frame in zip(batch_data_samples, frames)]
         people = self.decoder.batch_decode(fields, frames, poses)
-        instances = [pack_instances(found) for found in people]
+        instances = [pack_instances(found, frame) for found, frame in zip(people, frames)]
+        if 'score_thr' in test_cfg:
+            instances = [found[found.bbox_scores >= test_cfg['score_thr']] for found in instances]
         if test_cfg.get('output_heatmaps', False):
             return instances, self._pack_fields(fields)
         return instances
@@ -376,8 +382,17 @@ def annotated_poses(annotated: InstanceData, frame: ImageFrame, num_keypoints: i
                  np.ones(len(labelled), np.float32))
 
 
-def pack_instances(people: People) -> InstanceData:
-    """n persons as the evaluators of MMPose and mmdet read them.
+def pack_instances(people: People, frame: Optional[ImageFrame] = None) -> InstanceData:
+    """n persons as the evaluators and inferencers of MMPose and mmdet read them.
+
+    Those of whom only a mask is found are no poses. They stand last, with scores of 0 for the pose
+    and for each keypoint, so that any threshold leaves them out, and ``mask_scores`` alone ranks
+    them; their keypoints lie on the diagonal of their mask's box, see :func:`spread_unseen`. Masks
+    without a pixel make nobody.
+
+    Args:
+        people (People): As the codec decodes them.
+        frame (ImageFrame, optional): Where their image lies in the input; needed with masks.
 
     Returns:
         InstanceData: ``keypoints`` (n, K, 2) and ``bboxes`` (n, 4) in input space, which the
@@ -386,19 +401,50 @@ def pack_instances(people: People) -> InstanceData:
         and ``mask_scores`` (n,). All arrays have length 0 without people.
     """
     poses = people.poses
-    corners = (poses.keypoints.min(1), poses.keypoints.max(1)) if len(poses.scores) else (
-        poses.keypoints[:, 0], poses.keypoints[:, 0])
+    masks = None if people.masks is None else people.masks.rles
+    kept = poses.detected.any(1) | (poses.scores > 0).any(1)
+    if masks is not None:
+        kept |= np.array([coco_mask.area(mask) > 0 for mask in masks], bool)
+    keypoints = spread_unseen(poses, masks, frame)[kept]
+    corners = (keypoints.min(1), keypoints.max(1)) if len(keypoints) else (
+        keypoints[:, 0], keypoints[:, 0])
     instances = InstanceData(
-        keypoints=poses.keypoints,
-        keypoint_scores=poses.scores,
+        keypoints=keypoints,
+        keypoint_scores=poses.scores[kept],
         bboxes=np.concatenate(corners, axis=1),
-        bbox_scores=people.scores,
-        scores=people.scores,
-        labels=np.zeros(len(people.scores), np.int64))
-    if people.masks is not None:
-        instances.masks = people.masks.rles
-        instances.mask_scores = people.mask_scores
+        bbox_scores=people.scores[kept],
+        scores=people.scores[kept],
+        labels=np.zeros(len(keypoints), np.int64))
+    if masks is not None:
+        instances.masks = list(itertools.compress(masks, kept))
+        instances.mask_scores = people.mask_scores[kept]
     return instances
+
+
+def spread_unseen(poses: Poses, masks: Optional[Sequence[dict]],
+                  frame: Optional[ImageFrame]) -> np.ndarray:
+    """Keypoints (n, K, 2) of n poses, those without extent spread.
+
+    MMPose's NMS of poses measures distances against a pose's extent, and fails without any. Where
+    all keypoints of a person lie at one place, those of score 0 are laid out along the diagonal of
+    its mask's box, or else of the pixel there.
+
+    Args:
+        poses (Poses): n poses in input pixels.
+        masks (sequence[dict], optional): Their n RLEs in the original image.
+        frame (ImageFrame, optional): Where that image lies in the input; needed with masks.
+    """
+    keypoints = poses.keypoints.copy()
+    along = np.linspace(0, 1, keypoints.shape[1], dtype=np.float32)[:, None]
+    for row in np.flatnonzero((np.ptp(keypoints, axis=1) == 0).all(1)):
+        corner, size = keypoints[row, 0] - 0.5, np.ones(2)
+        if masks is not None and coco_mask.area(masks[row]):
+            box = coco_mask.toBbox(masks[row])
+            corner = (box[:2] - 0.5) * frame.scale + frame.offset
+            size = box[2:] * frame.scale
+        unseen = poses.scores[row] == 0
+        keypoints[row, unseen] = (corner + along * size)[unseen]
+    return keypoints
 
 
 def _store_output_settings(head: FieldHead, state_dict, prefix: str, local_metadata: dict) -> None:
