@@ -1,4 +1,5 @@
-"""A network of known people, for the inferencers of MMPose."""
+"""A network of known people, for the inferencers of MMPose, and data for its tools."""
+import json
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,8 @@ from kdc_mm.benchmarks.codec.random_crowds import make_crowd
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (97, 97)
+#: Height, width, and the person's box (x, y, w, h) of each image.
+IMAGES = [(150, 200, (30, 40, 60, 90)), (140, 90, (20, 20, 50, 100)), (160, 160, (60, 30, 50, 110))]
 
 
 @pytest.fixture(scope='session')
@@ -72,3 +75,51 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def keypoints_in(box, num_keypoints):
+    """Keypoints of which the outermost lie in the corners of the box."""
+    x, y, w, h = box
+    share = np.random.default_rng(0).uniform(0.1, 0.9, (num_keypoints, 2))
+    # of both data sets these are joined by limbs
+    share[[-1, -2, -5, -6]] = [(0.02, 0.02), (0.98, 0.98), (0.02, 0.98), (0.98, 0.02)]
+    points = share * (w - 1, h - 1) + (x, y)
+    return np.column_stack([points, np.full(num_keypoints, 2)]).ravel().tolist()
+
+
+@pytest.fixture(scope='session')
+def write(tmp_path_factory):
+    """Function that writes a data set of bright rectangles, each of which is a person."""
+
+    def write_data(num_keypoints, with_masks):
+        folder = tmp_path_factory.mktemp('data')
+        (folder / 'images').mkdir()
+        images, annotations = [], []
+        for number, (height, width, (x, y, w, h)) in enumerate(IMAGES, 1):
+            image = np.zeros((height, width, 3), np.uint8)
+            image[y:y + h, x:x + w] = 200
+            assert cv2.imwrite(str(folder / f'images/{number}.png'), image)
+            images.append(dict(id=number, file_name=f'{number}.png', height=height, width=width,
+                               crowdIndex=0.))
+            annotations.append(dict(
+                id=number, image_id=number, category_id=1, iscrowd=0, bbox=[x, y, w, h],
+                area=w * h, num_keypoints=num_keypoints,
+                keypoints=keypoints_in((x, y, w, h), num_keypoints)))
+            if with_masks:
+                annotations[-1]['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        content = dict(images=images, annotations=annotations,
+                       categories=[dict(id=1, name='person')])
+        (folder / 'people.json').write_text(json.dumps(content))
+        return folder
+
+    return write_data
+
+
+@pytest.fixture(scope='session')
+def coco(write):
+    return write(17, True)
+
+
+@pytest.fixture(scope='session')
+def crowdpose(write):
+    return write(14, False)

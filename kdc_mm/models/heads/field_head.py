@@ -1,7 +1,8 @@
 """What KDC's heads share: features in, named fields out, flip test, checks against the data."""
+import inspect
 import itertools
 import warnings
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ...codecs.people import ImageFrame, People, Poses
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
+from ...config_types import build_of_mmpose, type_class
 
 Fields = Dict[str, Tensor]
 
@@ -58,8 +60,14 @@ class FieldHead(BaseHead):
         init_cfg (dict, optional): Initialisation.
 
     Raises:
+        TypeError: if head or decoder is given a setting that it does not have, as those of another
+            head are left in a config that inherits it, or the decoder is another codec.
         ValueError: if ``num_keypoints`` is not that of the codec's data set.
     """
+
+    def __new__(cls, *args, **settings):
+        refuse_unknown(settings, cls)
+        return super().__new__(cls)
 
     def __init__(self,
                  in_channels: int,
@@ -72,7 +80,8 @@ class FieldHead(BaseHead):
         self.in_channels = in_channels
         self.coarse_channels = coarse_channels
         self.in_index = (in_index, ) if isinstance(in_index, int) else tuple(in_index)
-        self.decoder = decoder if isinstance(decoder, PoseSeg) else KEYPOINT_CODECS.build(decoder)
+        self.decoder = decoder if isinstance(decoder, PoseSeg) else build_codec(
+            decoder, type(self).__name__)
         expected = self.decoder.skeleton.num_keypoints
         if num_keypoints not in (None, expected):
             raise ValueError(
@@ -247,12 +256,13 @@ class FieldHead(BaseHead):
     def _check_targets(self, sample) -> None:
         fields = sample.get('gt_fields')
         if fields is None or 'heatmap_ignore' not in fields:
-            encoded = fields is not None and 'owner_maps' in fields
+            encoded = fields is not None and set(fields.keys()) - {'heatmap_mask'}
             raise ValueError(
                 f'{type(self).__name__}: a training sample '
                 f'{"was encoded by GenerateTarget" if encoded else "lacks its people"}. The head '
-                "draws its targets itself: take GenerateTarget out of the training pipeline, and "
-                "put dict(type='BottomupGetPersonMasks') before PackPoseInputs.")
+                "draws its targets itself: take GenerateTarget and BottomupGetHeatmapMask out of "
+                "the training pipeline, and put dict(type='BottomupGetPersonMasks') before "
+                'PackPoseInputs.')
         shape = tuple(fields.shape)
         if shape != self.decoder.input_size[::-1]:
             raise ValueError(self._wrong_size(shape))
@@ -262,7 +272,9 @@ class FieldHead(BaseHead):
 
     def _wrong_size(self, shape: Tuple[int, int]) -> str:
         return (f'{type(self).__name__}: the input has (h, w) = {shape}, the codec was set up for '
-                f'{self.decoder.input_size[::-1]}. Use the same input_size in codec and pipeline.')
+                f'{self.decoder.input_size[::-1]}. Use the same input_size in codec and pipeline: '
+                "in BottomupRandomAffine, and in BottomupResize with size_factor=1 and "
+                "resize_mode='fit'.")
 
     def _wrong_keypoints(self, num_keypoints: int) -> str:
         return (f'{type(self).__name__} predicts {self.num_keypoints} keypoints, the data set has '
@@ -278,6 +290,43 @@ class FieldHead(BaseHead):
                 drawn[name] = field.sigmoid() if name in ('heatmaps', 'semantic') else field
         batch = len(next(iter(drawn.values())))
         return [PixelData(**{k: v[i].detach() for k, v in drawn.items()}) for i in range(batch)]
+
+
+def refuse_unknown(settings: Iterable[str], builds: type) -> None:
+    """
+    Args:
+        settings (iterable[str]): Names of the settings that a config gives to a class.
+        builds (type): The class.
+
+    Raises:
+        TypeError: The class does not have one of them.
+    """
+    known = inspect.signature(builds.__init__).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    unknown = sorted(set(settings) - known.keys())
+    if unknown and not takes_any:
+        raise TypeError(
+            f'{builds.__name__} has no {", ".join(unknown)}. Where they are those of a config '
+            f"below, leave them behind: dict(_delete_=True, type='{builds.__name__}', ...).")
+
+
+def build_codec(config: ConfigType, head: str) -> PoseSeg:
+    """
+    Args:
+        config (dict): Config of the codec.
+        head (str): Whose it is, for the message.
+
+    Raises:
+        TypeError: It is of another codec, or has another codec's settings.
+    """
+    kind = type_class(config, KEYPOINT_CODECS)
+    if isinstance(kind, type):
+        if not issubclass(kind, PoseSeg):
+            raise TypeError(f'{head}: the decoder is {kind.__name__}, whose maps are those of '
+                            "another head. Give it decoder=dict(_delete_=True, type='PoseSeg', "
+                            '...).')
+        refuse_unknown(config.keys() - {'type', '_scope_'}, kind)
+    return build_of_mmpose(config, KEYPOINT_CODECS)
 
 
 def conv_stack(in_channels: int, channels: int, num_convs: int, norm_cfg: dict) -> nn.Sequential:

@@ -12,6 +12,7 @@ from ...codecs.people import People
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map, upsample_to_input
 from ...codecs.targets import build_mask_fields
+from ...config_types import build_of_mmpose
 from ..losses.instance_losses import instance_means
 from .field_head import (
     FieldHead,
@@ -90,11 +91,12 @@ class KDCSegHead(FieldHead):
         fine_channels = feat_channels // 2 if num_convs else in_channels
         self.fine_convs = conv_stack(feat_channels, fine_channels, min(num_convs, 1), norm_cfg)
         self._make_outputs(fine_channels, 4)
-        self.loss_semantic = MODELS.build(loss_semantic)
-        self.loss_instance = MODELS.build(loss_instance)
+        self.loss_semantic = build_of_mmpose(loss_semantic, MODELS)
+        self.loss_instance = build_of_mmpose(loss_instance, MODELS)
         loss_mask_centroid, self.mask_unit = take_old_unit(
             loss_mask_centroid or {}, 'unit_px', 'mask_unit', mask_unit)
-        self.loss_mask_centroid = MODELS.build(loss_mask_centroid) if loss_mask_centroid else None
+        self.loss_mask_centroid = build_of_mmpose(
+            loss_mask_centroid, MODELS) if loss_mask_centroid else None
 
     @property
     def output_settings(self) -> dict:
