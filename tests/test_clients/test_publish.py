@@ -1,4 +1,4 @@
-"""tools/misc/publish_model.py: what it leaves of a checkpoint loads anywhere, and predicts alike."""
+"""tools/misc/publish_model.py: what it leaves of a checkpoint loads anywhere and predicts alike."""
 import copy
 import datetime
 import hashlib
