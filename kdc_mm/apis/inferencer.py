@@ -27,8 +27,8 @@ class PoseSegInferencer(Pose2DInferencer):
     ``visualization``. ``inputs`` is a file, a folder, a video, 'webcam:0', a BGR image (h, w, 3)
     uint8, or a list of files and images. MMPose's further arguments of a call work unchanged, but
     ``bbox_thr``, ``nms_thr`` and ``bboxes`` have no effect: KDC finds people without boxes.
-    Strokes suit a person's size; ``radius`` (3) and ``thickness`` (1) make them larger or smaller in
-    proportion. ``draw_heatmap=True`` adds pictures of the fields.
+    Strokes suit a person's size, larger or smaller in proportion to ``radius`` (3) and
+    ``thickness`` (1). ``draw_heatmap=True`` adds pictures of the fields.
 
     Predictions are those of the test pipeline.
 

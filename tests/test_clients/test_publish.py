@@ -21,7 +21,7 @@ def tool():
 
 @pytest.fixture(scope='module')
 def cfg(demo_cfg, coco, tmp_path_factory):
-    """The demo's config with averaged weights, for one iteration on three images."""
+    """The demo's config with averaged weights, for two iterations on three images."""
     work_dir = tmp_path_factory.mktemp('run')
     cfg = copy.deepcopy(demo_cfg)
     cfg.train_dataloader.update(batch_size=3, num_workers=0, persistent_workers=False)
@@ -31,9 +31,9 @@ def cfg(demo_cfg, coco, tmp_path_factory):
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.merge_from_dict(dict(
         work_dir=str(work_dir), experiment_name='publish',
-        train_cfg=dict(_delete_=True, by_epoch=False, max_iters=1),
+        train_cfg=dict(_delete_=True, by_epoch=False, max_iters=2),
         custom_hooks=[dict(type='EMAHook', momentum=0.5)],
-        default_hooks=dict(checkpoint=dict(interval=1, save_best=None))))
+        default_hooks=dict(checkpoint=dict(interval=2, save_best=None))))
     return cfg
 
 
@@ -41,7 +41,7 @@ def cfg(demo_cfg, coco, tmp_path_factory):
 def checkpoint(cfg):
     """What MMEngine has saved of it."""
     Runner.from_cfg(cfg).train()
-    return f'{cfg.work_dir}/iter_1.pth'
+    return f'{cfg.work_dir}/iter_2.pth'
 
 
 @pytest.fixture(scope='module')
@@ -104,7 +104,7 @@ def test_predictions_are_those_of_the_checkpoint(cfg, published, checkpoint, pho
 def test_further_keys_are_kept_on_request_and_missing_ones_named(tool, checkpoint, tmp_path):
     kept = tool.process_checkpoint(checkpoint, str(tmp_path / 'all'), ['state_dict', 'optimizer'])
     assert torch.load(kept, weights_only=True).keys() == {'state_dict', 'optimizer'}
-    with pytest.raises(CheckpointError, match='iter_1.pth has no nonsense; it has '):
+    with pytest.raises(CheckpointError, match='iter_2.pth has no nonsense; it has '):
         tool.process_checkpoint(checkpoint, str(tmp_path / 'all'), ['nonsense'])
 
 

@@ -260,8 +260,8 @@ class FieldHead(BaseHead):
             raise ValueError(
                 f'{type(self).__name__}: a training sample '
                 f'{"was encoded by GenerateTarget" if encoded else "lacks its people"}. The head '
-                "draws its targets itself: take GenerateTarget and BottomupGetHeatmapMask out of "
-                "the training pipeline, and put dict(type='BottomupGetPersonMasks') before "
+                "draws its targets itself: take GenerateTarget out of the training pipeline, "
+                "BottomupGetHeatmapMask too, and put dict(type='BottomupGetPersonMasks') before "
                 'PackPoseInputs.')
         shape = tuple(fields.shape)
         if shape != self.decoder.input_size[::-1]:
