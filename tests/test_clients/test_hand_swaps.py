@@ -35,12 +35,12 @@ def dekr(tmp_path_factory):
     return read
 
 
-def head(more='', kind='KDCPoseHead'):
+def head_text(more='', kind='KDCPoseHead'):
     return f"model = dict(head=dict({more}type='{kind}', in_channels=64, decoder=codec))"
 
 
 @pytest.mark.parametrize('text, says', [
-    (head(), 'KDCPoseHead has no .*heatmap_loss.*rescore_cfg.*_delete_=True'),
+    (head_text(), 'KDCPoseHead has no .*heatmap_loss.*rescore_cfg.*_delete_=True'),
     ("model = dict(head=dict(_delete_=True, type='KDCPoseHead', in_channels=64, "
      'decoder=_base_.codec))', "the decoder is SPR.*_delete_=True, type='PoseSeg'"),
     ('_base_.codec.update(codec)\nmodel = dict(head=dict(_delete_=True, type="KDCHead", '
@@ -55,12 +55,12 @@ def test_settings_of_another_head_that_are_left_are_named(dekr, text, says):
 @pytest.fixture(scope='module')
 def model(dekr):
     """A swapped network that is all right."""
-    return MODELS.build(dekr(head('_delete_=True, ', 'KDCHead')).model).eval()
+    return MODELS.build(dekr(head_text('_delete_=True, ', 'KDCHead')).model).eval()
 
 
 def first(dekr, folder, part, pipeline=None, **settings):
     """A batch of the first sample of DEKR's data, with another pipeline if there is one."""
-    dataset = copy.deepcopy(dekr(head('_delete_=True, '))[f'{part}_dataloader'].dataset)
+    dataset = copy.deepcopy(dekr(head_text('_delete_=True, '))[f'{part}_dataloader'].dataset)
     dataset.update(data_root=f'{folder}/', ann_file='people.json',
                    data_prefix=dict(img='images/'), **settings)
     if pipeline is not None:
@@ -91,7 +91,7 @@ def test_an_input_size_that_is_left_in_training_is_named(dekr, model, coco):
     dict(input_size=SIZE, size_factor=1, resize_mode='expand'),
     dict(input_size=(128, 128), size_factor=1)])
 def test_a_resize_that_is_left_in_testing_is_named(dekr, model, coco, settings):
-    cfg = dekr(head('_delete_=True, '))
+    cfg = dekr(head_text('_delete_=True, '))
     steps = cfg.val_dataloader.dataset.pipeline
     steps[1] = dict(steps[1], **settings)
     with pytest.raises(ValueError, match="(?s)97, 97.*size_factor=1 and resize_mode='fit'"):
@@ -106,13 +106,24 @@ def test_mmposes_data_set_hands_masks_to_the_loss(dekr, model, coco):
     assert theirs['loss_semantic'] > 0 and theirs['loss_instance'] > 0
 
 
+def test_a_training_whose_data_have_no_masks_is_told_so_once(dekr, crowdpose):
+    steps = [LOAD, AFFINE, MASKS, PACK]
+    without = first(dekr, crowdpose, 'train', steps, type='KDCCrowdPoseDataset')
+    samples = without['data_samples']
+    head = MODELS.build(dekr(head_text('_delete_=True, ', 'KDCHead')).model).head.seg_head
+    with pytest.warns(UserWarning, match='first 100 batches has masks.*KDCPoseHead') as told:
+        for _ in range(300):
+            head._look_for_masks(samples)
+    assert len(told) == 1
+
+
 def test_a_data_set_of_single_persons_is_named(dekr, coco):
     with pytest.raises(ValueError, match="data_mode='bottomup'.*KDCCocoDataset"):
         first(dekr, coco, 'train', [LOAD, MASKS, PACK], type='CocoDataset', data_mode='topdown')
 
 
 def test_mmposes_data_set_tests_with_the_metrics_of_masks(dekr, model, coco):
-    steps = dekr(head('_delete_=True, ')).val_dataloader.dataset.pipeline
+    steps = dekr(head_text('_delete_=True, ')).val_dataloader.dataset.pipeline
     steps[1] = dict(type='BottomupResize', input_size=SIZE, size_factor=1)
     batch = first(dekr, coco, 'val', steps)
     with torch.no_grad():
