@@ -12,10 +12,12 @@ from mmengine.runner import Runner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the kdc_mm beside this file
 
+from kdc_mm.config_types import type_name  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.checkpoint import check_checkpoint, check_fit  # noqa: E402
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
 from kdc_mm.engine.faults import FAULTS, check_work_dir, config_or_end, end  # noqa: E402
+from kdc_mm.engine.hooks.input_size_hook import check_size_first  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -84,12 +86,12 @@ def dump_predictions(cfg: Config, file: str) -> None:
         cfg.test_evaluator = [*evaluators, dump]
     elif 'datasets' not in evaluators:
         cfg.test_evaluator = [evaluators, dump]
-    elif evaluators.type == 'MixedDatasetEvaluator':
+    elif type_name(evaluators) == 'MixedDatasetEvaluator':
         cfg.test_evaluator = dict(
             evaluators, metrics=[*evaluators.metrics, dump], datasets=[*evaluators.datasets, None])
     else:
-        sys.exit(f'--dump works with MixedDatasetEvaluator, not with {evaluators.type}: MMPose '
-                 'gives each metric of it the samples of one data set.')
+        sys.exit(f'--dump works with MixedDatasetEvaluator, not with {type_name(evaluators)}: '
+                 'MMPose gives each metric of it the samples of one data set.')
 
 
 class SaveMetricsHook(Hook):
@@ -116,6 +118,7 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     check_fit(model, cfg.load_from, args.config)
+    check_size_first(runner)
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out))
     runner.test()

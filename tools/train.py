@@ -23,6 +23,7 @@ from kdc_mm.engine.checkpoint import (  # noqa: E402
 )
 from kdc_mm.engine.cpu_processes import join_processes_on_cpu  # noqa: E402
 from kdc_mm.engine.faults import FAULTS, check_work_dir, config_or_end, end  # noqa: E402
+from kdc_mm.engine.hooks.input_size_hook import check_size_first  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -126,6 +127,7 @@ def train(cfg: Config, config: str) -> None:
     if cfg.load_from is not None and isinstance(runner.model, nn.Module):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         check_fit(model, cfg.load_from, config, partly=not cfg.get('resume'))
+    check_size_first(runner)
     runner.train()
 
 

@@ -15,6 +15,7 @@ default_hooks = dict(
 
 custom_hooks = [
     dict(type='SyncBuffersHook'),
+    dict(type='InputSizeHook'),
     dict(type='LossGuardHook'),
     dict(type='SkippedSamplesHook'),
 ]

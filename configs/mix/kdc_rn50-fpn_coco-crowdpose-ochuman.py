@@ -38,7 +38,8 @@ val_ochuman = dict(
 coco_keypoints = [(k, k) for k in range(17)]
 crowdpose_keypoints = [(k, k + 5) for k in range(12)] + [(12, 17), (13, 18)]
 
-# A data set loads its own images, so that it can take another where one cannot be read
+# In training a data set loads its own images, so that it can take another where one cannot be read.
+# For validation the common pipeline does, which MMPose's inferencers run
 load = _base_.train_pipeline[0]
 from_coco = dict(type='KeypointConverter', num_keypoints=19, mapping=coco_keypoints)
 from_crowdpose = dict(type='KeypointConverter', num_keypoints=19, mapping=crowdpose_keypoints)
@@ -59,12 +60,8 @@ val_dataloader = dict(
         _delete_=True,
         type='CombinedDataset',
         metainfo=dict(from_file=metainfo),
-        datasets=[
-            dict(val_coco, pipeline=[load]),
-            dict(val_crowdpose, pipeline=[load]),
-            dict(val_ochuman, pipeline=[load]),
-        ],
-        pipeline=_base_.val_pipeline[1:],
+        datasets=[val_coco, val_crowdpose, val_ochuman],
+        pipeline=_base_.val_pipeline,
         test_mode=True))
 test_dataloader = val_dataloader
 

@@ -26,9 +26,9 @@ class PoseSegInferencer(Pose2DInferencer):
     batch, with ``predictions`` (a list per image, as :func:`describe_people` says) and
     ``visualization``. ``inputs`` is a file, a folder, a video, 'webcam:0', a BGR image (h, w, 3)
     uint8, or a list of files and images. MMPose's further arguments of a call work unchanged, but
-    ``bbox_thr``, ``nms_thr``, ``bboxes``, ``radius`` and ``thickness`` have no effect: KDC finds
-    people without boxes, and strokes follow a person's size. ``draw_heatmap=True`` adds pictures of
-    the fields.
+    ``bbox_thr``, ``nms_thr`` and ``bboxes`` have no effect: KDC finds people without boxes.
+    Strokes suit a person's size, larger or smaller in proportion to ``radius`` (3) and
+    ``thickness`` (1). ``draw_heatmap=True`` adds pictures of the fields.
 
     Predictions are those of the test pipeline.
 
@@ -65,7 +65,7 @@ class PoseSegInferencer(Pose2DInferencer):
         """The test pipeline; of several data sets together each one loads its images itself."""
         super()._init_pipeline(cfg)
         dataset = cfg.test_dataloader.dataset
-        load = dataset.datasets[0].pipeline[:1] if 'datasets' in dataset else []
+        load = dataset.datasets[0].get('pipeline', [])[:1] if 'datasets' in dataset else []
         return Compose([*load, *dataset.pipeline])
 
     def load_image(self, path: str) -> np.ndarray:

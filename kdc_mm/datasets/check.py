@@ -15,6 +15,7 @@ from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import DATASETS, METRICS
 from PIL import Image
 
+from ..config_types import type_class, type_name
 from ..evaluation import PersonPoseMetric, PersonSegMetric
 from .annotations import (
     NO_AREA,
@@ -176,15 +177,15 @@ def dataset_paths(dataset: dict) -> DataFolder:
 def uses_masks(cfg: Config, part: str, metrics: List[dict]) -> bool:
     """Whether this part of the config learns or evaluates masks."""
     if part == 'train':
-        return cfg.model.head.type in ('KDCHead', 'KDCSegHead')
+        return type_name(cfg.model.head) in ('KDCHead', 'KDCSegHead')
     return any(
-        issubclass(METRICS.get(one['type']), PersonSegMetric) and not one.get('format_only')
+        issubclass(type_class(one, METRICS), PersonSegMetric) and not one.get('format_only')
         and 'segm' in one.get('metric', 'segm') for one in metrics)
 
 
 def read_file(check: SplitCheck, dataset: dict, image_folder: Optional[str]) -> Optional[Reading]:
     """What the annotation file says, or None and errors."""
-    kind = DATASETS.get(dataset['type'])
+    kind = type_class(dataset, DATASETS)
     if not exists(check.ann_file):
         help_text = getattr(kind, 'DOWNLOAD', '')
         check.errors.append(f'{check.ann_file} does not exist. {help_text}'.strip())
@@ -236,18 +237,18 @@ def count_annotations(check: SplitCheck) -> None:
 
 def check_readers(check: SplitCheck, dataset: dict, metrics: List[dict]) -> None:
     """Whoever reads a file as it is needs one in COCO's own form."""
-    readers = [] if issubclass(DATASETS.get(dataset['type']), PersonRowsMixin) else [dataset]
+    readers = [] if issubclass(type_class(dataset, DATASETS), PersonRowsMixin) else [dataset]
     readers += [
         metric for metric in metrics
-        if ('ann_file' in metric or issubclass(METRICS.get(metric['type']), CocoMetric))
-        and not issubclass(METRICS.get(metric['type']), (PersonPoseMetric, PersonSegMetric))
+        if ('ann_file' in metric or issubclass(type_class(metric, METRICS), CocoMetric))
+        and not issubclass(type_class(metric, METRICS), (PersonPoseMetric, PersonSegMetric))
     ]
     for reader in readers:
         if check.reading.changes.keys() - ({NO_AREA} if not reader.get('use_area', True) else {}):
             check.errors.append(
-                f'{reader["type"]} reads {check.ann_file} as it is, which is not in COCO\'s form '
-                '(see the warnings): take a data set and metrics of kdc_mm, or write a copy with '
-                '--fix OUT.json.')
+                f"{type_name(reader)} reads {check.ann_file} as it is, which is not in COCO's "
+                'form (see the warnings): take a data set and metrics of kdc_mm, or write a copy '
+                'with --fix OUT.json.')
 
 
 def check_training(check: SplitCheck, among_others: bool) -> None:
@@ -280,7 +281,7 @@ def check_files(check: SplitCheck, folders: Sequence[DataFolder], metrics: List[
         file = metric.get('ann_file')
         if file and not any(is_of(metric, folder.ann_file) for folder in folders):
             state = 'another file than the data set' if osp.isfile(file) else 'a missing file'
-            check.errors.append(f'{metric["type"]} reads {state}: {file}.')
+            check.errors.append(f'{type_name(metric)} reads {state}: {file}.')
 
 
 def check_evaluation(check: SplitCheck, metrics: List[dict]) -> None:
@@ -289,12 +290,12 @@ def check_evaluation(check: SplitCheck, metrics: List[dict]) -> None:
     for metric in metrics:
         is_scored = not metric.get('format_only')
         if is_scored and not content.get('annotations'):
-            check.errors.append(f'{check.ann_file} has no annotations: {metric["type"]} can only '
-                                'write results with format_only=True.')
+            check.errors.append(f'{check.ann_file} has no annotations: {type_name(metric)} can '
+                                'only write results with format_only=True.')
         elif is_scored and not check.counts['with keypoints'] and issubclass(
-                METRICS.get(metric['type']), CocoMetric):
+                type_class(metric, METRICS), CocoMetric):
             check.errors.append(f'No person in {check.ann_file} has a labelled keypoint: take '
-                                f'{metric["type"]} out of the evaluators.')
+                                f'{type_name(metric)} out of the evaluators.')
         lacking = [image['id'] for image in content['images'] if 'crowdIndex' not in image]
         if metric.get('iou_type') == 'keypoints_crowd' and lacking:
             check.errors.append(

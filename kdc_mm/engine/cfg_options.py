@@ -11,6 +11,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
+from ..config_types import type_class
+
 #: Read by the runners beside the arguments that they document, or by tools/train.py.
 _OTHER_KEYS = ('runner_type', 'preprocess_cfg', 'sync_bn', 'find_unused_parameters',
                'model_wrapper_cfg', 'compile', 'activation_checkpointing', 'efficient_conv_bn_eval')
@@ -55,7 +57,7 @@ def unread_options(cfg: Config, keys: Iterable[str]) -> Dict[str, List[str]]:
 
 def keys_read(cfg: Config) -> Set[str]:
     """The top-level keys of a config that its runner or the tools look at."""
-    runner = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    runner = type_class(dict(type=cfg.get('runner_type', 'Runner')), RUNNERS)
     return set(inspect.signature(runner).parameters) - {'cfg'} | set(_OTHER_KEYS)
 
 

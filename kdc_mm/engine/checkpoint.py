@@ -17,6 +17,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
+from ..config_types import type_name
 from .safetensors import read_safetensors
 
 # Element types of the arrays in a checkpoint: logged scalars, and the data set's meta information.
@@ -263,7 +264,8 @@ def saved_checkpoints(work_dir: Path) -> List[Path]:
 def pretrained_weights(model: Any) -> Iterator[str]:
     """The checkpoints that a model's config initialises its parts from (``init_cfg``)."""
     if isinstance(model, dict):
-        if model.get('type') == 'Pretrained' and isinstance(model.get('checkpoint'), str):
+        starts = 'type' in model and type_name(model) in ('Pretrained', 'PretrainedInit')
+        if starts and isinstance(model.get('checkpoint'), str):
             yield model['checkpoint']
         model = list(model.values())
     for part in model if isinstance(model, (list, tuple)) else ():

@@ -3,6 +3,8 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
+from ..config_types import type_name
+
 
 def join_processes_on_cpu(cfg: Config) -> None:
     """Where there is no GPU, let the processes of ``torchrun`` meet through gloo.
@@ -18,7 +20,7 @@ def join_processes_on_cpu(cfg: Config) -> None:
         return
     if not distributed.is_initialized():
         distributed.init_process_group('gloo')
-    if cfg.get('strategy', {}).get('type') == 'FSDPStrategy':
+    if 'strategy' in cfg and type_name(cfg.strategy) == 'FSDPStrategy':
         cfg.strategy.model_wrapper.device_id = torch.device('cpu')
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',

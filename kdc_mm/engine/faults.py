@@ -8,6 +8,7 @@ from typing import NoReturn, Optional
 from kdc_mm.datasets.annotations import AnnotationError
 from kdc_mm.datasets.person_rows import UnreadableImagesError
 
+from ..models.input_size import InputSizeError
 from .checkpoint import CheckpointError, saved_checkpoints
 from .config_files import ConfigError, find_config
 
@@ -17,8 +18,8 @@ class WorkDirError(RuntimeError):
 
 
 #: Errors that are no mistake in code: their message is enough.
-FAULTS = (AnnotationError, CheckpointError, ConfigError, UnreadableImagesError, WorkDirError,
-          FloatingPointError, OSError)
+FAULTS = (AnnotationError, CheckpointError, ConfigError, InputSizeError, UnreadableImagesError,
+          WorkDirError, FloatingPointError, OSError)
 
 
 def check_work_dir(work_dir: str) -> None:

@@ -6,6 +6,8 @@ from mmengine.structures import BaseDataElement
 from mmpose.evaluation.evaluators import MultiDatasetEvaluator
 from mmpose.registry import DATASETS, EVALUATORS
 
+from ..config_types import type_class
+
 
 @EVALUATORS.register_module()
 class MixedDatasetEvaluator(MultiDatasetEvaluator):
@@ -37,7 +39,7 @@ class MixedDatasetEvaluator(MultiDatasetEvaluator):
             if dataset is None:
                 self.metrics_of_all.append(metric)
                 continue
-            metainfo = DATASETS.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
+            metainfo = type_class(dataset, DATASETS)._load_metainfo(dataset.get('metainfo'))
             name = metainfo['dataset_name']
             if files.setdefault(name, dataset['ann_file']) != dataset['ann_file']:
                 raise ValueError(

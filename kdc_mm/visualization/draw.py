@@ -81,17 +81,22 @@ def draw_people(image: np.ndarray,
                 skeleton_links: Sequence[Tuple[int, int]],
                 kpt_thr: float = 0.3,
                 colors: Optional[Sequence[Color]] = None,
-                zoom: float = 1.0) -> np.ndarray:
+                zoom: float = 1.0,
+                limb_scale: float = 1.0,
+                dot_scale: float = 1.0) -> np.ndarray:
     """Skeletons over translucent masks, in one colour per person.
 
     Args:
         image (np.ndarray): (h, w, 3).
         keypoints (np.ndarray): (n, K, 2) in pixels of ``image``.
-        scores (np.ndarray): (n, K); keypoints below ``kpt_thr`` and their limbs are left out.
+        scores (np.ndarray): (n, K); keypoints below ``kpt_thr`` or of score 0, and their limbs, are
+            left out.
         masks (Sequence, optional): n masks as :func:`decode_masks` takes them.
         skeleton_links (Sequence): pairs of keypoint indices.
         colors (Sequence, optional): n RGB colours. Defaults to :func:`person_colors`.
         zoom (float): The picture is drawn on the image resized by this factor.
+        limb_scale, dot_scale (float): Limbs and keypoints are so many times as thick as suits the
+            person.
 
     Returns:
         np.ndarray: (h * zoom, w * zoom, 3).
@@ -103,12 +108,13 @@ def draw_people(image: np.ndarray,
             _blend_mask(canvas, mask, color)
 
     points = zoom_points(keypoints, zoom)
-    shown = scores >= kpt_thr
+    shown = _is_shown(scores, kpt_thr)
     extents = [_extent(points[i, shown[i]]) for i in range(len(points))]
     # Strokes follow a person's size, and small people lie on top, or large ones would hide them.
     for i in np.argsort(extents)[::-1]:
         width = max(canvas.shape) * np.clip(0.016 * extents[i] / max(canvas.shape), 0.0016, 0.007)
-        _draw_skeleton(canvas, points[i], shown[i], skeleton_links, colors[i], width)
+        _draw_skeleton(canvas, points[i], shown[i], skeleton_links, colors[i], limb_scale * width,
+                       dot_scale * width)
     return canvas
 
 
@@ -123,6 +129,26 @@ def draw_boxes(image: np.ndarray,
         corner1, corner2 = np.round(zoom_points(np.reshape(box, (2, 2)), zoom)).astype(int).tolist()
         cv2.rectangle(canvas, corner1, corner2, color, width, cv2.LINE_AA)
     return canvas
+
+
+def draw_keypoint_numbers(image: np.ndarray,
+                          keypoints: np.ndarray,
+                          scores: np.ndarray,
+                          kpt_thr: float = 0.3,
+                          zoom: float = 1.0) -> np.ndarray:
+    """The index of each shown keypoint beside it; arguments as of :func:`draw_people`.
+
+    The image is already resized by ``zoom``.
+    """
+    size = max(9, round(0.018 * max(image.shape)))
+    picture = Image.fromarray(image)
+    draw, font = ImageDraw.Draw(picture), _font(size)
+    for points, shown in zip(zoom_points(keypoints, zoom), _is_shown(scores, kpt_thr)):
+        for k in np.flatnonzero(shown).tolist():
+            place = (points[k] + (0, -0.3 * size)).tolist()
+            draw.text(place, str(k), fill=(255, 255, 255), font=font, anchor='mb',
+                      stroke_width=max(1, size // 10), stroke_fill=(18, 18, 18))
+    return np.array(picture)
 
 
 def draw_heatmap(image: np.ndarray, heat: np.ndarray, to_image: np.ndarray) -> np.ndarray:
@@ -330,6 +356,10 @@ def _extent(points: np.ndarray) -> float:
     return float(np.linalg.norm(np.ptp(points, axis=0))) if len(points) else 0.0
 
 
+def _is_shown(scores: np.ndarray, kpt_thr: float) -> np.ndarray:
+    return (scores >= kpt_thr) & (scores > 0)
+
+
 def _shade(color: Color, factor: float) -> Color:
     """Darker for a factor below 1, nearer to white above."""
     if factor <= 1:
@@ -363,19 +393,20 @@ def _blend_mask(canvas: np.ndarray, mask: np.ndarray, color: Color) -> None:
 
 
 def _draw_skeleton(canvas: np.ndarray, points: np.ndarray, shown: np.ndarray,
-                   links: Sequence[Tuple[int, int]], color: Color, width: float) -> None:
+                   links: Sequence[Tuple[int, int]], color: Color, width: float,
+                   dot: float) -> None:
     """Limbs and keypoints with a dark rim that sets them off from the mask, in place."""
     limbs = [(points[a], points[b]) for a, b in links if shown[a] and shown[b]]
-    rim = 0.35 * width + 0.5
+    rim, dot_rim = 0.35 * width + 0.5, 0.35 * dot + 0.5
     dark, limb, joint = _shade(color, 0.3), _shade(color, 1.15), _shade(color, 1.5)
     for start, end in limbs:
         _stroke(canvas, start, end, dark, width + 2 * rim)
     for point in points[shown]:
-        _dot(canvas, point, 1.15 * width + rim, dark)
+        _dot(canvas, point, 1.15 * dot + dot_rim, dark)
     for start, end in limbs:
         _stroke(canvas, start, end, limb, width)
     for point in points[shown]:
-        _dot(canvas, point, 1.15 * width, joint)
+        _dot(canvas, point, 1.15 * dot, joint)
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from .draw import (
     sample_vectors,
     zoom_image,
 )
-from .people import to_numpy
+from .people import is_input, to_numpy
 
 # Arrows on the longer side of a picture, few enough to be told apart.
 _ARROWS_PER_SIDE = 48
@@ -95,15 +95,12 @@ def field_panels(image: np.ndarray, fields: PixelData, data_sample: PoseDataSamp
     """
     heatmaps = to_numpy(fields.heatmaps)
     picture = zoom_image(image, zoom)
+    to_image = maps_to_picture(heatmaps.shape[1:], image.shape[:2], data_sample, zoom)
     if heatmaps.shape[1:] == image.shape[:2]:
         # MMPose's hook has warped the heatmaps to the image and dropped the other fields.
-        size = image.shape[1::-1]
-        to_image = map_to_image(1, size, np.array(size) / 2, size, zoom)
         return [heatmap_panel(picture, heatmaps, to_image)]
 
     stride = stride_of_maps(data_sample.input_size, heatmaps.shape[1:])
-    to_image = map_to_image(stride, data_sample.input_size, data_sample.input_center,
-                            data_sample.input_scale, zoom)
     panels = [heatmap_panel(picture, heatmaps, to_image)]
     ground = dim(picture)
     if 'key_centroids' in fields:
@@ -120,6 +117,26 @@ def field_panels(image: np.ndarray, fields: PixelData, data_sample: PoseDataSamp
                                 to_numpy(fields.semantic)[0] > 0.5, stride, to_image, owner,
                                 colors))
     return panels
+
+
+def maps_to_picture(map_shape: Tuple[int, int], image_shape: Tuple[int, int],
+                    data_sample: PoseDataSample, zoom: float) -> np.ndarray:
+    """The affine map (2, 3) from cells of maps (h, w) to the picture of an image (H, W).
+
+    The maps are of the network's input, or lie on the image: where it is the input, has the maps'
+    size, or the sample does not say where it lies in the input.
+
+    Args:
+        data_sample (PoseDataSample): Its metainfo says where the image lies in the input.
+        zoom (float): The picture is the image resized by this factor.
+    """
+    on_image = map_shape == image_shape or is_input(image_shape, data_sample)
+    if on_image or 'input_center' not in data_sample.metainfo:
+        size = image_shape[::-1]
+        return map_to_image(stride_of_maps(size, map_shape), size, np.array(size) / 2, size, zoom)
+    size = data_sample.input_size
+    return map_to_image(stride_of_maps(size, map_shape), size, data_sample.input_center,
+                        data_sample.input_scale, zoom)
 
 
 def target_panels(image: np.ndarray, owner_maps: Sequence[np.ndarray], keypoint_table: np.ndarray,

@@ -1,10 +1,14 @@
 """DrawnPeople and fields of a data sample, as the drawing functions take them."""
-from typing import List, NamedTuple, Optional, Sequence
+import functools
+from pathlib import Path
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
+import mmpose
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.structures import PoseDataSample
 from scipy.optimize import linear_sum_assignment
 
@@ -38,12 +42,20 @@ def predicted_people(data_sample: PoseDataSample, mask_thr: float = 0.3) -> Draw
 def annotated_people(data_sample: PoseDataSample) -> DrawnPeople:
     """DrawnPeople of the ground truth, in pixels of the original image.
 
-    The raw annotations are preferred, since they hold the masks; ``gt_instances`` serve a sample
-    without them.
+    Masks, boxes and who is a crowd are those of the raw annotations, keypoints those of
+    ``gt_instances`` where the sample has them: COCO-WholeBody's annotations keep them in several
+    places.
     """
-    if 'raw_ann_info' in data_sample.metainfo:
-        return people_of_annotations(data_sample.raw_ann_info or [], data_sample.ori_shape)
-    return _people_of_instances(data_sample.gt_instances, data_sample.metainfo.get('ori_shape'))
+    rows = data_sample.metainfo.get('raw_ann_info')
+    instances = data_sample.get('gt_instances', InstanceData())
+    if not isinstance(rows, (list, type(None))) or 'raw_ann_info' not in data_sample.metainfo:
+        return _people_of_instances(instances, data_sample.metainfo.get('ori_shape'))
+    people = people_of_annotations(rows or [], data_sample.ori_shape)
+    if not rows or 'keypoints' not in instances or len(instances.keypoints) != len(rows):
+        return people
+    persons = [not ann.get('iscrowd', 0) for ann in rows]
+    keypoints, labelled = _keypoints_of_instances(instances)
+    return people._replace(keypoints=keypoints[persons], scores=labelled[persons])
 
 
 def people_of_annotations(annotations: Sequence[dict], image_shape) -> DrawnPeople:
@@ -81,6 +93,8 @@ def people_in_input(data_sample: PoseDataSample) -> DrawnPeople:
             masks = np.stack([owner == j + 1 for j in range(len(table))])
         keypoints, labelled = table[..., :2], table[..., 2]
         return DrawnPeople(keypoints, labelled, masks, _boxes_of_keypoints(keypoints))
+    if 'input_center' not in data_sample.metainfo:
+        return _people_of_instances(data_sample.gt_instances, data_sample.input_size[::-1])
 
     size = data_sample.input_size
     people = annotated_people(data_sample)
@@ -91,6 +105,43 @@ def people_in_input(data_sample: PoseDataSample) -> DrawnPeople:
     if people.masks is not None:
         masks = np.stack([cv2.warpAffine(np.uint8(mask), to_input, size) for mask in people.masks])
     return DrawnPeople(keypoints, people.scores, masks, _boxes_of_keypoints(keypoints))
+
+
+def is_input(image_shape: Tuple[int, int], data_sample: PoseDataSample) -> bool:
+    """Whether an image of this height and width is the network's input rather than the original
+    image, as dataset browsers hand it over."""
+    metainfo = data_sample.metainfo
+    if tuple(metainfo.get('input_size', ())[::-1]) != tuple(image_shape):
+        return False
+    return 'input_center' not in metainfo or tuple(metainfo['ori_shape'][:2]) != tuple(image_shape)
+
+
+def in_openpose_style(people: DrawnPeople, names: Sequence[str]) -> Optional[DrawnPeople]:
+    """The people with OpenPose's 18 keypoints, the neck being the middle of the shoulders.
+
+    Args:
+        people (DrawnPeople): With K keypoints.
+        names (Sequence[str]): Names of the K keypoints.
+
+    Returns:
+        DrawnPeople | None: None if these keypoints are not all among the K.
+    """
+    found = {name: k for k, name in enumerate(names)}
+    parts = [('left_shoulder', 'right_shoulder') if name == 'neck' else (name, )
+             for name in openpose_metainfo()['keypoint_name2id']]
+    if not all(name in found for part in parts for name in part):
+        return None
+    rows = [[found[name] for name in part] for part in parts]
+    return people._replace(
+        keypoints=np.stack([people.keypoints[:, row].mean(1) for row in rows], 1),
+        scores=np.stack([people.scores[:, row].min(1) for row in rows], 1))
+
+
+@functools.lru_cache(maxsize=None)
+def openpose_metainfo() -> dict:
+    """MMPose's description of OpenPose's keypoints."""
+    folder = Path(mmpose.__file__).parent / '.mim' / 'configs/_base_/datasets'
+    return parse_pose_metainfo(dict(from_file=str(folder / 'coco_openpose.py')))
 
 
 def matching_colors(people: DrawnPeople, reference: DrawnPeople) -> List[Color]:
@@ -116,9 +167,7 @@ def to_numpy(values) -> np.ndarray:
 
 
 def _people_of_instances(instances: InstanceData, image_shape) -> DrawnPeople:
-    keypoints = to_numpy(instances.keypoints)
-    scores = instances.get('keypoint_scores', instances.get('keypoints_visible'))
-    scores = np.ones(keypoints.shape[:2]) if scores is None else to_numpy(scores)
+    keypoints, scores = _keypoints_of_instances(instances)
     masks = instances.get('masks')
     if masks is not None:
         masks = decode_masks(masks, image_shape)
@@ -126,8 +175,21 @@ def _people_of_instances(instances: InstanceData, image_shape) -> DrawnPeople:
     return DrawnPeople(keypoints, scores, masks, boxes)
 
 
+def _keypoints_of_instances(instances: InstanceData) -> Tuple[np.ndarray, np.ndarray]:
+    """Keypoints (n, K, 2) and scores (n, K), 0 where they are not visible; K is 0 without any."""
+    if 'keypoints' not in instances:
+        return np.zeros((len(instances), 0, 2)), np.zeros((len(instances), 0))
+    keypoints = to_numpy(instances.get('transformed_keypoints', instances.keypoints))
+    scores = to_numpy(instances.get('keypoint_scores', np.ones(keypoints.shape[:2])))
+    visible = to_numpy(instances.get('keypoints_visible', scores))
+    visible = visible[..., 0] if visible.ndim == 3 else visible
+    return keypoints[..., :2], np.where(visible > 0, scores, 0)
+
+
 def _boxes_of_keypoints(keypoints: np.ndarray) -> np.ndarray:
-    return np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1).reshape(-1, 4)
+    if not keypoints.size:
+        return np.zeros((len(keypoints), 4))
+    return np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
 
 
 def _box_iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:

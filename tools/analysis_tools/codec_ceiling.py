@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, PoseSegCodec, SPRCodec  # noqa: E402
 from kdc_mm.benchmarks.codec.ceiling import evaluate_keypoints, evaluate_masks, measure_codecs  # noqa: E402
+from kdc_mm.config_types import type_class, type_name  # noqa: E402
 from kdc_mm.datasets.annotations import is_labelled, read_annotations  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.faults import config_or_end  # noqa: E402
@@ -70,7 +71,8 @@ def parse_args():
 def keypoint_evaluator(cfg: Config) -> dict:
     """The part of the config's evaluators that reads keypoints."""
     evaluators = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
-    return next(part for part in evaluators if part.type in ('CocoMetric', 'PersonPoseMetric'))
+    return next(
+        part for part in evaluators if type_name(part) in ('CocoMetric', 'PersonPoseMetric'))
 
 
 def read_people(path: str, iou_type: str, metainfo: dict, limit=None) -> dict:
@@ -125,7 +127,7 @@ def find_ceiling(cfg: Config, args) -> dict:
     iou_type = args.iou_type or keypoint_evaluator(cfg).get('iou_type', 'keypoints')
     codecs = build_codecs(cfg, args)
     data = cfg.val_dataloader.dataset
-    metainfo = DATASETS.get(data.type)._load_metainfo(data.get('metainfo'))
+    metainfo = type_class(data, DATASETS)._load_metainfo(data.get('metainfo'))
     content = read_people(args.ann_file, iou_type, metainfo, args.limit)
     with tempfile.TemporaryDirectory() as folder:
         ann_file = str(Path(folder) / 'annotations.json')

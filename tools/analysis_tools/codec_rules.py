@@ -45,6 +45,7 @@ from kdc_mm.benchmarks.codec.rules import (  # noqa: E402
 )
 from kdc_mm.codecs import PoseSeg  # noqa: E402
 from kdc_mm.codecs.people import ImageFrame, People  # noqa: E402
+from kdc_mm.config_types import type_class  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.faults import config_or_end  # noqa: E402
@@ -212,7 +213,7 @@ def measure(cfg: Config, args) -> dict:
     if (args.checkpoint is None) == (args.ann_file is None):
         raise ValueError('Give either a checkpoint, or --ann-file for perfect maps.')
     rules, settings = chosen_rules(args.rules), dict(cfg.model.head.decoder)
-    evaluator, dataset_type = keypoint_evaluator(cfg), cfg.test_dataloader.dataset.type
+    evaluator, tested = keypoint_evaluator(cfg), cfg.test_dataloader.dataset
     iou_type = args.iou_type or evaluator.get('iou_type', 'keypoints')
     with tempfile.TemporaryDirectory() as folder:
         store, ann_file = MapStore(folder), str(Path(folder) / 'annotations.json')
@@ -221,11 +222,10 @@ def measure(cfg: Config, args) -> dict:
             store_network_maps(cfg, args.checkpoint, args.limit, store)
             content = annotations_of_images(evaluator.ann_file, store.img_ids)
         else:
-            metainfo = DATASETS.get(dataset_type)._load_metainfo(
-                cfg.test_dataloader.dataset.get('metainfo'))
+            metainfo = type_class(tested, DATASETS)._load_metainfo(tested.get('metainfo'))
             content = read_people(args.ann_file, iou_type, metainfo, args.limit)
         Path(ann_file).write_text(json.dumps(content))
-        dataset = DATASETS.build(dict(type=dataset_type, ann_file=ann_file))
+        dataset = DATASETS.build(dict(type=tested.type, ann_file=ann_file))
         if args.checkpoint is None:
             store_perfect_maps(settings, dataset, args.noise, store)
         has_masks = all(ann.get('segmentation') for ann in content['annotations'])

@@ -74,6 +74,9 @@ def transformed_people(item: dict) -> tuple:
 
 def encoded_targets(data_sample: PoseDataSample, codec: PoseSeg) -> dict:
     """What the head's codec makes of a training sample, as arrays."""
+    if 'keypoint_table' not in data_sample.gt_instance_labels:
+        sys.exit("--targets needs dict(type='BottomupGetPersonMasks') before PackPoseInputs in the "
+                 'training pipeline, and no GenerateTarget.')
     table = data_sample.gt_instance_labels.keypoint_table.numpy()
     maps = {name: field[0].numpy() for name, field in data_sample.gt_fields.items()}
     return codec.encode(table[..., :2], table[..., 2], **maps)

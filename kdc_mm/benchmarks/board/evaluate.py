@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from kdc_mm.config_types import type_name
 from kdc_mm.datasets.annotations import AnnotationError, is_labelled, read_annotations
 from kdc_mm.engine import CheckpointError, check_checkpoint
 from kdc_mm.engine.checkpoint import check_fit
@@ -76,10 +77,10 @@ class Candidate:
         except (AttributeError, KeyError) as error:
             raise ConfigError(f'{self.entry.config} names no test data set with keypoints.'
                               ) from error
-        evaluated = [one['type'] for one in evaluators_of(self.cfg)]
+        evaluated = [type_name(one) for one in evaluators_of(self.cfg)]
         self.tasks = ('keypoints', 'segm') if 'PersonSegMetric' in evaluated else ('keypoints', )
         if self.entry.keypoints == 'annotated':
-            if 'segm' not in self.tasks or self.cfg.model.head.type != 'KDCHead':
+            if 'segm' not in self.tasks or type_name(self.cfg.model.head) != 'KDCHead':
                 raise ConfigError(f'{self.entry.config} gives no masks around annotated keypoints, '
                                   'which a KDCHead with PersonSegMetric does: set keypoints: own.')
             self.tasks = ('segm', )
@@ -261,13 +262,13 @@ def evaluation_config(candidate: Candidate, dataset: BoardDataset, work_dir: Pat
     metrics = []
     if 'keypoints' in tasks:
         own = next((one for one in evaluators_of(cfg)
-                    if one['type'] in ('CocoMetric', 'PersonPoseMetric')),
+                    if type_name(one) in ('CocoMetric', 'PersonPoseMetric')),
                    dict(nms_mode='none', score_mode='bbox'))
         metrics.append(dict(own, type='PersonPoseMetric', ann_file=ann_file,
                             iou_type=dataset.iou_type, use_area=True, prefix='pose'))
     if scope_of(cfg) == 'mmdet':
         tested.metainfo = dict(classes=('person', ))
-        tested.pipeline = [step for step in tested.pipeline if step['type'] != 'LoadAnnotations']
+        tested.pipeline = [step for step in tested.pipeline if type_name(step) != 'LoadAnnotations']
         metrics.append(dict(type='mmpose.DetectedPersonSegMetric', ann_file=ann_file))
     elif 'segm' in tasks:
         metrics.append(dict(type='PersonSegMetric', ann_file=ann_file))

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from kdc_mm.benchmarks.codec.bottomup_codecs import Crowd
 from kdc_mm.benchmarks.codec.random_crowds import IMAGE_SIZE, frame_in_input, make_crowd
+from kdc_mm.config_types import type_class, type_name
 
 from .known_people import (
     COCO_NAMES,
@@ -308,7 +309,7 @@ def keypoint_metainfo(cfg: Config) -> Dict:
     while 'dataset' in dataset or 'datasets' in dataset:
         dataset = dataset.get('dataset') or dataset['datasets'][0]
     with DATASETS.switch_scope_and_registry(scope_of(cfg)) as registry:
-        return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
+        return type_class(dataset, registry)._load_metainfo(dataset.get('metainfo'))
 
 
 def test_dataset(cfg: Config) -> Dict:
@@ -318,7 +319,7 @@ def test_dataset(cfg: Config) -> Dict:
 
 def _test_steps(cfg: Config) -> Dict[str, Dict]:
     """The steps of the test pipeline by type."""
-    return {step['type']: step for step in test_dataset(cfg).get('pipeline', [])}
+    return {type_name(step): step for step in test_dataset(cfg).get('pipeline', [])}
 
 
 def _pose_size(name: str, cfg: Config, wanted: Optional[Tuple[int, int]]) -> Tuple[int, int]:

@@ -157,8 +157,9 @@ class BottomupGetPersonMasks(BaseTransform):
           (``keypoint_table``)
 
     Raises:
-        ValueError: The image file has another size than the annotation file says, or an input
-            that is not square was flipped, which MMPose does wrongly.
+        ValueError: The image file has another size than the annotation file says, an input that
+            is not square was flipped, which MMPose does wrongly, or the data set gives single
+            persons instead of images.
     """
 
     field_mapping_table = dict(
@@ -174,6 +175,10 @@ class BottomupGetPersonMasks(BaseTransform):
         Returns:
             dict: The result dict with the added keys.
         """
+        if isinstance(results['raw_ann_info'], dict):
+            raise ValueError(f'A sample is one person of the image {results["img_path"]!r}, not '
+                             "the image: give the data set data_mode='bottomup', or take "
+                             "kdc_mm's, as KDCCocoDataset.")
         h, w = results.get('ann_img_shape', results['ori_shape'][:2])
         if (h, w) != tuple(results['ori_shape'][:2]):
             raise ValueError(f'The image {results["img_path"]!r} is {results["ori_shape"][1]}x'

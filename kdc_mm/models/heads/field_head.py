@@ -1,6 +1,8 @@
 """What KDC's heads share: features in, named fields out, flip test, checks against the data."""
+import inspect
+import itertools
 import warnings
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -16,11 +18,13 @@ from mmpose.utils.typing import (
     OptSampleList,
     Predictions,
 )
+from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from ...codecs.people import ImageFrame, People, Poses
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
+from ...config_types import build_of_mmpose, type_class
 
 Fields = Dict[str, Tensor]
 
@@ -29,9 +33,9 @@ KEYPOINT_SOURCES = ('decoded', 'annotated')
 #: What ``model.test_cfg`` can have: what KDC's heads and MMPose's estimators read, and what
 #: MMPose's bottom-up configs have beside it, whose heads may be replaced by ours.
 TEST_SETTINGS = (
-    'flip_test', 'keypoints', 'output_heatmaps', 'multiscale_test', 'flip_mode', 'shift_heatmap',
-    'shift_coords', 'align_corners', 'restore_heatmap_size', 'blur_kernel_size', 'max_instances',
-    'max_num_people', 'nms_dist_thr', 'nms_joints_thr', 'nms_thr', 'score_thr', 'input_size')
+    'flip_test', 'keypoints', 'output_heatmaps', 'score_thr', 'multiscale_test', 'flip_mode',
+    'shift_heatmap', 'shift_coords', 'align_corners', 'restore_heatmap_size', 'blur_kernel_size',
+    'max_instances', 'max_num_people', 'nms_dist_thr', 'nms_joints_thr', 'nms_thr', 'input_size')
 
 
 class FieldHead(BaseHead):
@@ -63,8 +67,14 @@ class FieldHead(BaseHead):
         init_cfg (dict, optional): Initialisation.
 
     Raises:
+        TypeError: if head or decoder is given a setting that it does not have, as those of another
+            head are left in a config that inherits it, or the decoder is another codec.
         ValueError: if ``num_keypoints`` is not that of the codec's data set.
     """
+
+    def __new__(cls, *args, **settings):
+        refuse_unknown(settings, cls)
+        return super().__new__(cls)
 
     def __init__(self,
                  in_channels: int,
@@ -77,7 +87,8 @@ class FieldHead(BaseHead):
         self.in_channels = in_channels
         self.coarse_channels = coarse_channels
         self.in_index = (in_index, ) if isinstance(in_index, int) else tuple(in_index)
-        self.decoder = decoder if isinstance(decoder, PoseSeg) else KEYPOINT_CODECS.build(decoder)
+        self.decoder = decoder if isinstance(decoder, PoseSeg) else build_codec(
+            decoder, type(self).__name__)
         expected = self.decoder.skeleton.num_keypoints
         if num_keypoints not in (None, expected):
             raise ValueError(
@@ -163,9 +174,11 @@ class FieldHead(BaseHead):
             feats (Features): Feature maps, or with ``flip_test`` a list of two: of the images and
                 of the mirrored images.
             batch_data_samples (list[PoseDataSample]): Samples with the metainfo of the test resize.
-            test_cfg (dict): ``flip_test``, ``output_heatmaps``, and ``keypoints``: ``'decoded'``
-                (default), or ``'annotated'`` for the masks around the poses that are annotated
-                (see :func:`annotated_poses`), which tells errors of masks from those of poses.
+            test_cfg (dict): ``flip_test``, ``output_heatmaps``; ``score_thr``, below which a
+                pose's score leaves a person out (MMPose's inferencers put their ``bbox_thr`` there
+                if it is there at all); and ``keypoints``: ``'decoded'`` (default), or
+                ``'annotated'`` for the masks around the poses that are annotated (see
+                :func:`annotated_poses`), which tells errors of masks from those of poses.
 
         Returns:
             list[InstanceData], or with ``output_heatmaps`` a tuple of it and list[PixelData]:
@@ -191,6 +204,8 @@ class FieldHead(BaseHead):
                                 self.num_keypoints) for sample in batch_data_samples
             ]
         instances = self.decode(fields, batch_data_samples, poses)
+        if 'score_thr' in test_cfg:
+            instances = [found[found.bbox_scores >= test_cfg['score_thr']] for found in instances]
         if test_cfg.get('output_heatmaps', False):
             return instances, self._pack_fields(fields)
         return instances
@@ -223,7 +238,7 @@ class FieldHead(BaseHead):
         else:
             frames = [ImageFrame.from_metainfo(sample.metainfo) for sample in batch_data_samples]
         people = self.decoder.batch_decode(fields, frames, poses)
-        return [pack_instances(found) for found in people]
+        return [pack_instances(found, frame) for found, frame in zip(people, frames)]
 
     def _named_fields(self, outputs: Union[Fields, Tensor, Sequence[Tensor]]) -> Fields:
         """A network's outputs as float32 fields by name."""
@@ -293,12 +308,13 @@ class FieldHead(BaseHead):
     def _check_targets(self, sample) -> None:
         fields = sample.get('gt_fields')
         if fields is None or 'heatmap_ignore' not in fields:
-            encoded = fields is not None and 'owner_maps' in fields
+            encoded = fields is not None and set(fields.keys()) - {'heatmap_mask'}
             raise ValueError(
                 f'{type(self).__name__}: a training sample '
                 f'{"was encoded by GenerateTarget" if encoded else "lacks its people"}. The head '
-                "draws its targets itself: take GenerateTarget out of the training pipeline, and "
-                "put dict(type='BottomupGetPersonMasks') before PackPoseInputs.")
+                "draws its targets itself: take GenerateTarget out of the training pipeline, "
+                "BottomupGetHeatmapMask too, and put dict(type='BottomupGetPersonMasks') before "
+                'PackPoseInputs.')
         shape = tuple(fields.shape)
         if shape != self.decoder.input_size[::-1]:
             raise ValueError(self._wrong_size(shape))
@@ -308,7 +324,9 @@ class FieldHead(BaseHead):
 
     def _wrong_size(self, shape: Tuple[int, int]) -> str:
         return (f'{type(self).__name__}: the input has (h, w) = {shape}, the codec was set up for '
-                f'{self.decoder.input_size[::-1]}. Use the same input_size in codec and pipeline.')
+                f'{self.decoder.input_size[::-1]}. Use the same input_size in codec and pipeline: '
+                "in BottomupRandomAffine, and in BottomupResize with size_factor=1 and "
+                "resize_mode='fit'.")
 
     def _wrong_keypoints(self, num_keypoints: int) -> str:
         return (f'{type(self).__name__} predicts {self.num_keypoints} keypoints, the data set has '
@@ -324,6 +342,43 @@ class FieldHead(BaseHead):
                 drawn[name] = field.sigmoid() if name in ('heatmaps', 'semantic') else field
         batch = len(next(iter(drawn.values())))
         return [PixelData(**{k: v[i].detach() for k, v in drawn.items()}) for i in range(batch)]
+
+
+def refuse_unknown(settings: Iterable[str], builds: type) -> None:
+    """
+    Args:
+        settings (iterable[str]): Names of the settings that a config gives to a class.
+        builds (type): The class.
+
+    Raises:
+        TypeError: The class does not have one of them.
+    """
+    known = inspect.signature(builds.__init__).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    unknown = sorted(set(settings) - known.keys())
+    if unknown and not takes_any:
+        raise TypeError(
+            f'{builds.__name__} has no {", ".join(unknown)}. Where they are those of a config '
+            f"below, leave them behind: dict(_delete_=True, type='{builds.__name__}', ...).")
+
+
+def build_codec(config: ConfigType, head: str) -> PoseSeg:
+    """
+    Args:
+        config (dict): Config of the codec.
+        head (str): Whose it is, for the message.
+
+    Raises:
+        TypeError: It is of another codec, or has another codec's settings.
+    """
+    kind = type_class(config, KEYPOINT_CODECS)
+    if isinstance(kind, type):
+        if not issubclass(kind, PoseSeg):
+            raise TypeError(f'{head}: the decoder is {kind.__name__}, whose maps are those of '
+                            "another head. Give it decoder=dict(_delete_=True, type='PoseSeg', "
+                            '...).')
+        refuse_unknown(config.keys() - {'type', '_scope_'}, kind)
+    return build_of_mmpose(config, KEYPOINT_CODECS)
 
 
 def conv_stack(in_channels: int, channels: int, num_convs: int, norm_cfg: dict) -> nn.Sequential:
@@ -428,8 +483,17 @@ def annotated_poses(annotated: InstanceData, frame: ImageFrame, num_keypoints: i
                  np.ones(len(labelled), np.float32))
 
 
-def pack_instances(people: People) -> InstanceData:
-    """n persons as the evaluators of MMPose and mmdet read them.
+def pack_instances(people: People, frame: Optional[ImageFrame] = None) -> InstanceData:
+    """n persons as the evaluators and inferencers of MMPose and mmdet read them.
+
+    Those of whom only a mask is found are no poses. They stand last, with scores of 0 for the pose
+    and for each keypoint, so that any threshold leaves them out, and ``mask_scores`` alone ranks
+    them; their keypoints lie on the diagonal of their mask's box, see :func:`spread_unseen`. Masks
+    without a pixel make nobody.
+
+    Args:
+        people (People): As the codec decodes them.
+        frame (ImageFrame, optional): Where their image lies in the input; needed with masks.
 
     Returns:
         InstanceData: ``keypoints`` (n, K, 2) and ``bboxes`` (n, 4) in input space, which the
@@ -438,19 +502,50 @@ def pack_instances(people: People) -> InstanceData:
         and ``mask_scores`` (n,). All arrays have length 0 without people.
     """
     poses = people.poses
-    corners = (poses.keypoints.min(1), poses.keypoints.max(1)) if len(poses.scores) else (
-        poses.keypoints[:, 0], poses.keypoints[:, 0])
+    masks = None if people.masks is None else people.masks.rles
+    kept = poses.detected.any(1) | (poses.scores > 0).any(1)
+    if masks is not None:
+        kept |= np.array([coco_mask.area(mask) > 0 for mask in masks], bool)
+    keypoints = spread_unseen(poses, masks, frame)[kept]
+    corners = (keypoints.min(1), keypoints.max(1)) if len(keypoints) else (
+        keypoints[:, 0], keypoints[:, 0])
     instances = InstanceData(
-        keypoints=poses.keypoints,
-        keypoint_scores=poses.scores,
+        keypoints=keypoints,
+        keypoint_scores=poses.scores[kept],
         bboxes=np.concatenate(corners, axis=1),
-        bbox_scores=people.scores,
-        scores=people.scores,
-        labels=np.zeros(len(people.scores), np.int64))
-    if people.masks is not None:
-        instances.masks = people.masks.rles
-        instances.mask_scores = people.mask_scores
+        bbox_scores=people.scores[kept],
+        scores=people.scores[kept],
+        labels=np.zeros(len(keypoints), np.int64))
+    if masks is not None:
+        instances.masks = list(itertools.compress(masks, kept))
+        instances.mask_scores = people.mask_scores[kept]
     return instances
+
+
+def spread_unseen(poses: Poses, masks: Optional[Sequence[dict]],
+                  frame: Optional[ImageFrame]) -> np.ndarray:
+    """Keypoints (n, K, 2) of n poses, those without extent spread.
+
+    MMPose's NMS of poses measures distances against a pose's extent, and fails without any. Where
+    all keypoints of a person lie at one place, those of score 0 are laid out along the diagonal of
+    its mask's box, or else of the pixel there.
+
+    Args:
+        poses (Poses): n poses in input pixels.
+        masks (sequence[dict], optional): Their n RLEs in the original image.
+        frame (ImageFrame, optional): Where that image lies in the input; needed with masks.
+    """
+    keypoints = poses.keypoints.copy()
+    along = np.linspace(0, 1, keypoints.shape[1], dtype=np.float32)[:, None]
+    for row in np.flatnonzero((np.ptp(keypoints, axis=1) == 0).all(1)):
+        corner, size = keypoints[row, 0] - 0.5, np.ones(2)
+        if masks is not None and coco_mask.area(masks[row]):
+            box = coco_mask.toBbox(masks[row])
+            corner = (box[:2] - 0.5) * frame.scale + frame.offset
+            size = box[2:] * frame.scale
+        unseen = poses.scores[row] == 0
+        keypoints[row, unseen] = (corner + along * size)[unseen]
+    return keypoints
 
 
 def _store_output_settings(head: FieldHead, state_dict, prefix: str, local_metadata: dict) -> None:

@@ -6,6 +6,7 @@ from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleLi
 from torch import Tensor
 
 from ...codecs.pose_seg import PoseSeg
+from ...config_types import build_of_mmpose
 from .field_head import FieldHead, Fields
 
 
@@ -42,8 +43,8 @@ class KDCHead(FieldHead):
                 if key in part:
                     raise ValueError(f'KDCHead: {name} cannot have its own {key}; both parts take '
                                      f'that of KDCHead.')
-        self.pose_head = MODELS.build({'type': 'KDCPoseHead', **shared, **pose_head})
-        self.seg_head = MODELS.build({'type': 'KDCSegHead', **shared, **seg_head})
+        self.pose_head = build_of_mmpose({'type': 'KDCPoseHead', **shared, **pose_head}, MODELS)
+        self.seg_head = build_of_mmpose({'type': 'KDCSegHead', **shared, **seg_head}, MODELS)
 
     @property
     def field_names(self) -> Tuple[str, ...]:

@@ -11,6 +11,7 @@ from ...codecs.owner_maps import IGNORED, keypoint_owner_maps
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
 from ...codecs.targets import build_disk_cells
+from ...config_types import build_of_mmpose
 from .field_head import FieldHead, Fields, conv_stack, take_old_unit, vector_loss
 
 #: Logit of every cell of a fresh network: a heat of 0.05, below the codec's threshold.
@@ -98,14 +99,14 @@ class KDCPoseHead(FieldHead):
         loss_person_centroid, person_centroid_unit = take_old_unit(
             loss_person_centroid, 'unit_px', 'person_centroid_unit', person_centroid_unit)
         self.units = dict(limbs=limb_unit, person_centroids=person_centroid_unit)
-        self.loss_heatmap = MODELS.build(loss_heatmap)
-        self.loss_limb = MODELS.build(loss_limb)
-        self.loss_person_centroid = MODELS.build(loss_person_centroid)
+        self.loss_heatmap = build_of_mmpose(loss_heatmap, MODELS)
+        self.loss_limb = build_of_mmpose(loss_limb, MODELS)
+        self.loss_person_centroid = build_of_mmpose(loss_person_centroid, MODELS)
         if self.decoder.use_key_centroid:
             self.units['key_centroids'] = self.decoder.radius
             loss_key_centroid, _ = take_old_unit(
                 loss_key_centroid, 'radius', "the codec's radius", self.decoder.radius)
-            self.loss_key_centroid = MODELS.build(loss_key_centroid)
+            self.loss_key_centroid = build_of_mmpose(loss_key_centroid, MODELS)
 
     @property
     def field_names(self) -> Tuple[str, ...]:

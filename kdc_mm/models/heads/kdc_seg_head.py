@@ -1,4 +1,5 @@
 """SegNet (paper, 3.3): whose each person pixel is."""
+import warnings
 from math import log
 from typing import Dict, Optional, Sequence, Tuple, Union
 
@@ -19,6 +20,7 @@ from ...codecs.people import People
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map, upsample_to_input
 from ...codecs.targets import build_mask_fields
+from ...config_types import build_of_mmpose
 from ..losses.instance_losses import instance_means
 from .field_head import (
     FieldHead,
@@ -31,6 +33,8 @@ from .field_head import (
 )
 
 CENTROID_KINDS = ('static', 'dynamic', 'keypoint')
+#: Batches without any mask after which training is told so.
+_PATIENCE = 100
 #: Bandwidths lie within e^±4 of R.
 _WIDEST = 4.
 
@@ -97,11 +101,13 @@ class KDCSegHead(FieldHead):
         fine_channels = feat_channels // 2 if num_convs else in_channels
         self.fine_convs = conv_stack(feat_channels, fine_channels, min(num_convs, 1), norm_cfg)
         self._make_outputs(fine_channels, 4)
-        self.loss_semantic = MODELS.build(loss_semantic)
-        self.loss_instance = MODELS.build(loss_instance)
+        self._batches_without_masks: Optional[int] = 0  # None once there was one with masks
+        self.loss_semantic = build_of_mmpose(loss_semantic, MODELS)
+        self.loss_instance = build_of_mmpose(loss_instance, MODELS)
         loss_mask_centroid, self.mask_unit = take_old_unit(
             loss_mask_centroid or {}, 'unit_px', 'mask_unit', mask_unit)
-        self.loss_mask_centroid = MODELS.build(loss_mask_centroid) if loss_mask_centroid else None
+        self.loss_mask_centroid = build_of_mmpose(
+            loss_mask_centroid, MODELS) if loss_mask_centroid else None
 
     @property
     def field_names(self) -> Tuple[str, ...]:
@@ -166,6 +172,7 @@ class KDCSegHead(FieldHead):
             ``loss_mask_centroid``; all 0 for images without masks.
         """
         self.trained_with = None
+        self._look_for_masks(batch_data_samples)
         fields = {
             name: upsample_to_input(field.float(), self.decoder.mask_stride,
                                     self.decoder.input_size)
@@ -179,6 +186,18 @@ class KDCSegHead(FieldHead):
                 fields['semantic'][:, 0], target['semantic'], target['semantic_weight']),
             **self._instance_losses(fields['mask_centroids'], fields['log_bandwidth'][:, 0], owner,
                                     tables))
+
+    def _look_for_masks(self, samples) -> None:
+        """Warn, once, where training has begun and no image had masks."""
+        if any('mask_owner' in sample.get('gt_fields', ()) for sample in samples):
+            self._batches_without_masks = None
+        elif self._batches_without_masks is not None:
+            self._batches_without_masks += 1
+            if self._batches_without_masks == _PATIENCE:
+                warnings.warn(
+                    f'KDCSegHead: none of the first {_PATIENCE} batches has masks, so none are '
+                    'learnt. Take KDCPoseHead instead of KDCHead, or data with segmentations '
+                    '(tools/dataset_tools/check_data.py counts them).')
 
     def _mask_owners(self, samples, device) -> Tensor:
         """Owner maps (B, H, W) of the images' masks; all ignored without masks."""
