@@ -1,4 +1,4 @@
-"""The README's example runs, and a size that a network cannot do is told with sizes that it can."""
+"""The docs' own config runs, and a size that a network cannot do is told with sizes that it can."""
 import copy
 import re
 
@@ -16,7 +16,7 @@ from kdc_mm.models.input_size import InputSizeError, check_input_size
 from ..conftest import load_tool
 from .conftest import ROOT
 
-#: HRNet in the README's place of ``...``: a narrow one with two of its four stages' depth.
+#: HRNet in the page's place of ``...``: a narrow one with two of its four stages' depth.
 EXTRA = dict(
     stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(1, ),
                 num_channels=(16, )),
@@ -34,13 +34,13 @@ PAFPN = dict(
 
 
 @pytest.fixture(scope='module')
-def readme(tmp_path_factory):
-    """The README's own config, with the extra settings of a small HRNet."""
+def own_config(tmp_path_factory):
+    """The config of docs/own_config.md, with the extra settings of a small HRNet."""
     example, = [block for block in re.findall(r'```python\n(.*?)```',
-                                              (ROOT / 'README.md').read_text(), re.S)
+                                              (ROOT / 'docs/own_config.md').read_text(), re.S)
                 if 'HRNet' in block]
     assert 'extra=...' in example
-    file = tmp_path_factory.mktemp('readme') / 'example.py'
+    file = tmp_path_factory.mktemp('own_config') / 'example.py'
     file.write_text(example.replace('extra=...', f'extra={EXTRA}'))
     return Config.fromfile(file)
 
@@ -68,27 +68,27 @@ def with_data(cfg, folder, size):
     cfg.merge_from_dict(dict(
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-4)),
         train_cfg=dict(by_epoch=True, max_epochs=1), val_cfg=dict(), work_dir=str(folder / 'run'),
-        experiment_name=f'readme-{size[0]}'))
+        experiment_name=f'own_config-{size[0]}'))
     return cfg
 
 
-def test_the_readmes_example_trains_and_validates(readme, crowdpose):
-    runner = Runner.from_cfg(with_data(readme, crowdpose, (96, 96)))
+def test_the_config_of_the_docs_trains_and_validates(own_config, crowdpose):
+    runner = Runner.from_cfg(with_data(own_config, crowdpose, (96, 96)))
     runner.train()
     assert runner.iter == 1
     assert 'coco/AP' in runner.val_loop.run()
 
 
-def test_its_codec_names_a_data_set_that_is_there(readme):
-    assert MODELS.build(set_size(readme, (96, 96)).model).head.num_keypoints == 14
+def test_its_codec_names_a_data_set_that_is_there(own_config):
+    assert MODELS.build(set_size(own_config, (96, 96)).model).head.num_keypoints == 14
 
 
 @pytest.mark.parametrize('size, parts, working', [
     ((401, 401), 'HRNet', '384x384 or 416x416'), ((97, 128), 'HRNet', '96x128 or 128x160'),
     ((401, 401), 'CSPNeXt with CSPNeXtPAFPN', '384x384 or 416x416')])
 def test_a_size_that_a_network_cannot_do_is_told_with_sizes_that_it_can(
-        readme, size, parts, working):
-    cfg = set_size(readme, size)
+        own_config, size, parts, working):
+    cfg = set_size(own_config, size)
     if 'PAFPN' in parts:
         cfg.model.backbone, cfg.model.neck = copy.deepcopy((PAFPN['backbone'], PAFPN['neck']))
     model = MODELS.build(cfg.model).train()
@@ -125,9 +125,9 @@ class Iterations(Hook):
         Iterations.count += 1
 
 
-def test_training_stops_before_its_first_iteration(readme, crowdpose):
+def test_training_stops_before_its_first_iteration(own_config, crowdpose):
     Iterations.count = 0
-    cfg = with_data(readme, crowdpose, (97, 97))
+    cfg = with_data(own_config, crowdpose, (97, 97))
     cfg.custom_hooks = Config.fromfile(ROOT / 'configs/kdc_rn152_coco.py').custom_hooks
     assert 'InputSizeHook' in [hook.type for hook in cfg.custom_hooks]
     runner = Runner.from_cfg(cfg)
@@ -138,9 +138,9 @@ def test_training_stops_before_its_first_iteration(readme, crowdpose):
 
 
 def test_our_tool_says_it_in_one_line_whatever_hooks_the_config_has(
-        readme, crowdpose, tmp_path, monkeypatch):
-    cfg = with_data(readme, crowdpose, (401, 401))
-    cfg.experiment_name = 'readme-tool'
+        own_config, crowdpose, tmp_path, monkeypatch):
+    cfg = with_data(own_config, crowdpose, (401, 401))
+    cfg.experiment_name = 'own_config-tool'
     assert 'custom_hooks' not in cfg or not any(
         hook.type == 'InputSizeHook' for hook in cfg.custom_hooks)
     cfg.dump(tmp_path / 'config.py')
