@@ -62,7 +62,7 @@ setup(
         'Programming Language :: Python :: 3.11',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    packages=find_packages(include=['kdc_mm', 'kdc_mm.*']),
+    packages=find_packages(include=['kdc_mm', 'kdc_mm.*', 'kdc_mm_runtime']),
     cmdclass=dict(build_py=BuildWithMim),
     entry_points={'console_scripts': ['kdc = kdc_mm.cli:main']},
     python_requires='>=3.10,<3.13',
@@ -70,5 +70,6 @@ setup(
     extras_require={
         'mim': read_requirements('mminstall'),
         'tests': read_requirements('tests'),
+        'deploy': read_requirements('deploy'),
     },
     zip_safe=False)
