@@ -9,6 +9,8 @@ from typing import Dict, Iterator, Optional, Tuple
 import numpy as np
 import torch
 from mmpose.datasets.transforms import BottomupResize
+from mmpose.structures import PoseDataSample
+from torch import Tensor, nn
 
 from kdc_mm_runtime.codec_file import Codec, write_codec
 from kdc_mm_runtime.runtime import CODEC_FILE, MODEL_FILE, Runtime
@@ -47,7 +49,7 @@ def export_onnx(inferencer: PoseSegInferencer, folder: Path,
         ExportError: A package is missing, the network is none that can be exported, or the graph
             gives other maps than PyTorch.
     """
-    _check_packages()
+    check_packages()
     model = inferencer.model.cpu().eval()
     if not isinstance(getattr(model, 'head', None), (KDCHead, KDCPoseHead)):
         raise ExportError(f'{type(getattr(model, "head", model)).__name__} finds no people by '
@@ -64,7 +66,8 @@ def export_onnx(inferencer: PoseSegInferencer, folder: Path,
     (folder / MODEL_FILE).unlink(missing_ok=True)  # whatever happens, none that does not fit stays
     write_codec(folder / CODEC_FILE, codec, dict(
         config=str(inferencer.cfg.filename or ''), flip_test=flip_test, torch=torch.__version__))
-    export_network(network, folder / MODEL_FILE)
+    example = torch.from_numpy(_noise(network, batch=2))
+    export_graph(network, example, folder / MODEL_FILE)
     difference = largest_difference(network, Runtime(folder))
     if not max(difference.values()) <= TOLERANCE:  # NaN neither
         (folder / MODEL_FILE).unlink()
@@ -75,16 +78,23 @@ def export_onnx(inferencer: PoseSegInferencer, folder: Path,
     return max(difference.values())
 
 
-def export_network(network: DeployedNetwork, file: Path) -> None:
-    """Write the graph, for batches of any size, by the exporter that PyTorch goes on with
-    (``dynamo=True``)."""
-    images = torch.from_numpy(_noise(network, batch=2))
+def export_graph(network: nn.Module, inputs: Tensor, file: Path, any_batch: bool = True) -> None:
+    """Write the graph of a network, by the exporter that PyTorch goes on with (``dynamo=True``).
+
+    Args:
+        network (nn.Module): Of one tensor, which becomes the input ``images``, to a tuple of
+            tensors; knows their ``output_names`` after a call.
+        inputs (Tensor): An example of a batch.
+        file (Path): Where to.
+        any_batch (bool): Whether batches may have any size, or the example's. Defaults to ``True``.
+    """
+    shapes = ({0: torch.export.Dim('batch', max=4096)}, ) if any_batch else None
     with torch.no_grad(), _quiet():
-        network(images)
+        network(inputs)
         torch.onnx.export(
-            network, (images, ), str(file), dynamo=True, external_data=False, opset_version=_OPSET,
-            input_names=['images'], output_names=network.output_names,
-            dynamic_shapes=dict(images={0: torch.export.Dim('batch', max=4096)}), verbose=False)
+            network, (inputs, ), str(file), dynamo=True, external_data=False, opset_version=_OPSET,
+            input_names=['images'], output_names=network.output_names, dynamic_shapes=shapes,
+            verbose=False)
 
 
 @torch.no_grad()
@@ -94,7 +104,7 @@ def largest_difference(network: DeployedNetwork, runtime: Runtime) -> Dict[str, 
     images = _noise(network, batch=3)
     inputs = network.model.data_preprocessor(dict(
         inputs=[torch.from_numpy(image.transpose(2, 0, 1)) for image in images],
-        data_samples=None))['inputs']
+        data_samples=[PoseDataSample() for _ in images]))['inputs']
     expected = network.maps_of(inputs)
     found = runtime.run(images)
     return {
@@ -103,7 +113,11 @@ def largest_difference(network: DeployedNetwork, runtime: Runtime) -> Dict[str, 
     }
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """
+    Raises:
+        ExportError: A package that export needs is missing.
+    """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ExportError(f'Export needs {", ".join(missing)}: '

@@ -103,7 +103,9 @@ def test_the_runtime_needs_neither_pytorch_nor_mmpose(exported, runtime, images,
         cwd=tmp_path, env=dict(PYTHONPATH=str(ROOT)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     people, modules = map(json.loads, done.stdout.splitlines())
-    assert people == runtime(images[0]).describe()
+    for person, expected in zip(people, runtime(images[0]).describe(), strict=True):
+        np.testing.assert_allclose(person['keypoints'], expected['keypoints'], atol=1e-4)
+        assert person['mask'] == expected['mask']
     assert not set(ABSENT) & set(modules)
 
 
@@ -157,9 +159,9 @@ def change(folder, **settings):
 
 
 def test_settings_of_decoding_can_be_changed_in_codec_json(folder, images):
-    before = Runtime(folder, threads=1)(images[0])
-    change(folder, keypoint_threshold=0.999)
-    assert len(Runtime(folder, threads=1)(images[0]).scores) < len(before.scores)
+    assert Runtime(folder, threads=1)(images[0]).scores.min() > 0
+    change(folder, heatmap_threshold=0.9999)  # nobody has a keypoint, masks alone show people
+    assert not Runtime(folder, threads=1)(images[0]).scores.any()
     change(folder, keypoint_threshold=7)
     with pytest.raises(ValueError, match='codec.json.*keypoint_threshold must lie in'):
         Runtime(folder)
