@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import warnings
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from kdc_mm_runtime.runtime import CODEC_FILE, MODEL_FILE, Runtime
 from ..apis import PoseSegInferencer
 from ..models.heads import KDCHead, KDCPoseHead
 from .network import DeployedNetwork
+from .quantise import quantise
 
 #: What export needs and training does not.
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
@@ -32,7 +33,8 @@ class ExportError(RuntimeError):
 
 
 def export_onnx(inferencer: PoseSegInferencer, folder: Path,
-                flip_test: Optional[bool] = None) -> float:
+                flip_test: Optional[bool] = None,
+                int8_photos: Optional[Sequence[str]] = None) -> float:
     """Write ``model.onnx`` and ``codec.json``.
 
     Args:
@@ -40,10 +42,12 @@ def export_onnx(inferencer: PoseSegInferencer, folder: Path,
         folder (Path): Made if it does not exist.
         flip_test (bool, optional): Whether the graph looks at the mirrored image too; by default as
             the config says.
+        int8_photos (sequence[str], optional): Image files to calibrate on, for a graph of 8 bits,
+            see :func:`~kdc_mm.deploy.quantise.quantise`.
 
     Returns:
-        float: By how much the graph's maps differ from PyTorch's, in shares of the largest value of
-        a map, at least of 1.
+        float: By how much the graph's maps, before they have 8 bits, differ from PyTorch's, in
+        shares of the largest value of a map, at least of 1.
 
     Raises:
         ExportError: A package is missing, the network is none that can be exported, or the graph
@@ -65,7 +69,8 @@ def export_onnx(inferencer: PoseSegInferencer, folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).unlink(missing_ok=True)  # whatever happens, none that does not fit stays
     write_codec(folder / CODEC_FILE, codec, dict(
-        config=str(inferencer.cfg.filename or ''), flip_test=flip_test, torch=torch.__version__))
+        config=str(inferencer.cfg.filename or ''), flip_test=flip_test,
+        int8=int8_photos is not None, torch=torch.__version__))
     example = torch.from_numpy(_noise(network, batch=2))
     export_graph(network, example, folder / MODEL_FILE)
     difference = largest_difference(network, Runtime(folder))
@@ -75,6 +80,8 @@ def export_onnx(inferencer: PoseSegInferencer, folder: Path,
         raise ExportError(f'The graph gives other maps than PyTorch: {worst} differ by '
                           f'{difference[worst]:.1e} of their largest value, more than '
                           f'{TOLERANCE:.0e}. It is not kept.')
+    if int8_photos is not None:
+        quantise(folder, int8_photos)
     return max(difference.values())
 
 

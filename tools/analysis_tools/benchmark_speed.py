@@ -92,7 +92,8 @@ def main(argv=None) -> None:
     if args.out is not None:
         settings = dict(
             backend=args.backend, device=args.device, batch=args.batch, amp=args.amp,
-            persons=args.persons, rounds=args.rounds, threads=torch.get_num_threads(), torch=torch.__version__,
+            persons=args.persons, rounds=args.rounds, threads=torch.get_num_threads(),
+            torch=torch.__version__,
             input_sizes=[list(one.input_size) for one in contestants])
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(

@@ -19,6 +19,7 @@ from kdc_mm.benchmarks.codec.random_crowds import frame_in_input
 from kdc_mm.deploy.export import check_packages, export_graph
 from kdc_mm.deploy.network import DeployedNetwork
 from kdc_mm.models.heads.field_head import FieldHead
+from kdc_mm_runtime.decoder import Decoder
 
 from .known_people import Replacement, replaced_method
 from .named_configs import ConfigError
@@ -46,6 +47,8 @@ class OnnxContestant(Contestant):
         self._is_kdc = isinstance(self.model.head, FieldHead)
         width, height = self.input_size
         if self._is_kdc:
+            codec = self.model.head.decoder
+            self._decoder = Decoder(skeleton=codec.skeleton, **codec.settings)
             self._network = DeployedNetwork(self.model, flip_test=False)
             inputs = torch.randint(256, (self.batch, height, width, 3), dtype=torch.uint8)
         else:
@@ -89,7 +92,7 @@ class OnnxContestant(Contestant):
         middle = time.perf_counter()
         if maps is None:
             maps = dict(zip(self._network.output_names, put_out))
-        found = self.model.head.decoder.decode_host_maps(maps, frames)
+        found = self._decoder.decode_host_maps(maps, frames)
         end = time.perf_counter()
         return Times(1e3 * (middle - start), 1e3 * (end - start)), found
 
