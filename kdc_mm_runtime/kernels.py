@@ -35,8 +35,9 @@ class TellOnce(Listener):
     def on_start(self, event: Event) -> None:
         if not self.told and event.data['dispatcher'].py_func.__module__.startswith(PACKAGES):
             self.told = True
-            print('kdc_mm: compiling the kernels of decoding, a quarter of a minute '
-                  '(ahead: python -m kdc_mm.compile_kernels)', file=sys.stderr, flush=True)
+            print('kdc_mm: compiling the kernels of decoding, a quarter of a minute this once '
+                  '(ahead: python -m kdc_mm.compile_kernels, or any image)', file=sys.stderr,
+                  flush=True)
 
     def on_end(self, event: Event) -> None:
         pass

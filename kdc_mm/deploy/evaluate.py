@@ -24,7 +24,7 @@ def evaluate_runtime(runtime: Runtime, cfg: Config,
         dict: the metrics' figures.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpose')):
-        dataset = test_images(cfg)
+        dataset = unresized_images(cfg)
         evaluator = Evaluator(cfg.test_evaluator)
         evaluator.dataset_meta = dataset.metainfo
         for index in range(len(dataset)):
@@ -37,7 +37,7 @@ def evaluate_runtime(runtime: Runtime, cfg: Config,
         return evaluator.evaluate(len(dataset))
 
 
-def test_images(cfg: Config):
+def unresized_images(cfg: Config):
     """The data set with which a config tests, whose images are as they were read."""
     settings = cfg.test_dataloader.dataset.copy()
     settings.pipeline = [step for step in settings.pipeline if step.type != 'BottomupResize']

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -22,7 +23,7 @@ from kdc_mm.models.heads.field_head import FieldHead
 from kdc_mm_runtime.decoder import Decoder
 
 from .known_people import Replacement, replaced_method
-from .named_configs import ConfigError
+from .named_configs import ConfigError, scope_of
 from .speed import Contestant, Times
 
 
@@ -37,13 +38,12 @@ class OnnxContestant(Contestant):
         ExportError: A package is missing.
     """
 
-    def __init__(self, name: str, *args, **kwargs) -> None:
+    def __init__(self, name: str, cfg: Config, device: str = 'cpu', *args, **kwargs) -> None:
         check_packages()
-        super().__init__(name, *args, **kwargs)
-        if self.is_detector or self.device != 'cpu':
+        if scope_of(cfg) == 'mmdet' or device != 'cpu':
             raise ConfigError(f'{name}: onnxruntime is measured with bottom-up pose networks on '
                               'the CPU.')
-        self.model.eval()
+        super().__init__(name, cfg, device, *args, **kwargs)
         self._is_kdc = isinstance(self.model.head, FieldHead)
         width, height = self.input_size
         if self._is_kdc:
@@ -52,10 +52,10 @@ class OnnxContestant(Contestant):
             self._network = DeployedNetwork(self.model, flip_test=False)
             inputs = torch.randint(256, (self.batch, height, width, 3), dtype=torch.uint8)
         else:
-            self._network = _Forward(self.model)
+            self._network = GraphOfOutputs(self.model)
             inputs = self.inputs
         self._fed = inputs.numpy()
-        self._session = _session(name, self._network, inputs)
+        self._session = open_session(name, self._network, inputs)
 
     def people(self, persons: int):
         """As of :class:`.Contestant`; of KDC's networks the maps (dict) that the graph would put
@@ -105,7 +105,7 @@ class OnnxContestant(Contestant):
         """Not known of onnxruntime."""
 
 
-class _Forward(nn.Module):
+class GraphOfOutputs(nn.Module):
     """A network up to the flat outputs of its head's ``forward``."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -128,7 +128,12 @@ class _Forward(nn.Module):
             [next(rest) if is_tensor else None for is_tensor in self._is_tensor], self._spec)
 
 
-def _session(name: str, network: nn.Module, inputs: Tensor):
+def open_session(name: str, network: nn.Module, inputs: Tensor):
+    """onnxruntime's session of a network with an example of its input.
+
+    Raises:
+        ConfigError: It cannot be exported.
+    """
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
