@@ -69,7 +69,7 @@ def export_onnx(inferencer: PoseSegInferencer, folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).unlink(missing_ok=True)  # whatever happens, none that does not fit stays
     write_codec(folder / CODEC_FILE, codec, dict(
-        config=str(inferencer.cfg.filename or ''), flip_test=flip_test,
+        config=Path(inferencer.cfg.filename or '').name, flip_test=flip_test,
         int8=int8_photos is not None, torch=torch.__version__))
     example = torch.from_numpy(_noise(network, batch=2))
     export_graph(network, example, folder / MODEL_FILE)

@@ -11,9 +11,12 @@ from typing import List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm beside this file
 
+from mmengine.config import Config, DictAction  # noqa: E402
+
 from kdc_mm.apis import PoseSegInferencer  # noqa: E402
 from kdc_mm.apis.sources import image_files  # noqa: E402
 from kdc_mm.deploy import ExportError, export_onnx  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
 
 
@@ -24,6 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     add('config', help='config file')
     add('checkpoint', help='checkpoint of this config')
     add('out', type=Path, help='folder to write')
+    add('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        help='changes to the config')
     add('--flip-test', action=argparse.BooleanOptionalAction, default=None,
         help='look at the mirrored image too (default: as the config says). Twice the time')
     add('--int8', type=Path, metavar='IMAGES',
@@ -48,7 +53,9 @@ def main(argv=None) -> None:
     try:
         if not Path(args.config).is_file():
             raise OSError(f'The config {args.config} does not exist.')
-        inferencer = PoseSegInferencer(args.config, args.checkpoint, 'cpu')
+        cfg = Config.fromfile(args.config)
+        merge_options(cfg, args.cfg_options)
+        inferencer = PoseSegInferencer(cfg, args.checkpoint, 'cpu')
         photos = photos_of(args.int8) if args.int8 else None
         difference = export_onnx(inferencer, args.out, args.flip_test, photos)
     except (ExportError, *FAULTS) as error:

@@ -14,6 +14,7 @@ from mmengine.utils import ProgressBar  # noqa: E402
 
 import kdc_mm  # noqa: E402, F401
 from kdc_mm.deploy.evaluate import evaluate_runtime  # noqa: E402
+from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
 from kdc_mm_runtime import Runtime  # noqa: E402
 
@@ -24,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('folder', type=Path, help='what tools/deploy/export_onnx.py has written')
     add('config', help='config whose test data and metrics are taken')
-    add('--cfg-options', nargs='+', action=DictAction, help='changes to the config: key=value')
+    add('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        help='changes to the config')
     add('--threads', type=int, help='of onnxruntime (default: all cores)')
     add('--out', type=Path, help='JSON file for the figures')
     return parser
@@ -34,8 +36,7 @@ def main(argv=None) -> None:
     args = build_parser().parse_args(argv)
     try:
         cfg = Config.fromfile(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
         runtime = Runtime(args.folder, args.threads)
         progress = ProgressBar(file=sys.stderr)
         figures = evaluate_runtime(runtime, cfg, progress.update)
