@@ -36,7 +36,7 @@ def quantise(folder: Path, photos: Sequence[str], most_photos: int = 100) -> Non
         quant_pre_process(str(file), str(folded), skip_symbolic_shape=True)
         quantize_static(
             str(folded), str(file), inputs, quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=['Conv'], nodes_to_exclude=_output_nodes(folded),
+            op_types_to_quantize=['Conv', 'Clip', 'Relu'], nodes_to_exclude=_output_nodes(folded),
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True)
 
 
