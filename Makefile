@@ -40,4 +40,4 @@ lint: env
 
 clean:
 	rm -rf .venv .venv.lock build kdc_mm.egg-info .pytest_cache .ruff_cache .hypothesis
-	find kdc_mm tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find kdc_mm kdc_mm_runtime tests tools -name __pycache__ -prune -exec rm -rf {} +

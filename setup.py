@@ -73,7 +73,7 @@ setup(
         'Programming Language :: Python :: 3.11',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    packages=find_packages(include=['kdc_mm', 'kdc_mm.*']),
+    packages=find_packages(include=['kdc_mm', 'kdc_mm.*', 'kdc_mm_runtime']),
     cmdclass=dict(build_py=BuildWithMim, editable_wheel=EditableForMim),
     entry_points={'console_scripts': ['kdc = kdc_mm.cli:main']},
     python_requires='>=3.10,<3.13',
@@ -82,5 +82,6 @@ setup(
         'mim': read_requirements('mminstall'),
         'tests': read_requirements('tests'),
         'web': ['gradio>=6.31,<7'],
+        'deploy': read_requirements('deploy'),
     },
     zip_safe=False)

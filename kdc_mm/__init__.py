@@ -7,14 +7,6 @@ from .stack import check_stack
 
 check_stack()
 
-from .kernels import (  # noqa: E402
-    do_without_cache_where_none_can_be_written,
-    tell_when_compiling,
-)
-
-do_without_cache_where_none_can_be_written()
-tell_when_compiling()
-
 from . import codecs, datasets, engine, evaluation, models, visualization  # noqa: E402
 from .engine.config_files import name_own_configs  # noqa: E402
 from .version import __version__  # noqa: E402

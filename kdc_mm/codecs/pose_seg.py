@@ -1,15 +1,8 @@
 """The PoseSeg codec: encode → vote → merge → group → cluster, top to bottom.
 
-- vote: point-wise smoothing (eq. 2), then confident cells vote, weighed by F* (eq. 3);
-- merge: votes become keypoints;
-- group: keypoints start hypotheses of whole persons along the kinematic graph (3.4), and those that
-  are not detected are placed where limbs and KeyCentroids lead;
-- cluster: instance-wise smoothing (eq. 8) and masks around the persons' dynamic centroids (eqs. 6,
-  7); hidden persons get centroids of their own, persons without keypoints are found.
-
-What the paper does not have is listed in :mod:`~kdc_mm.codecs.refine`; without limb displacements
-and person centroids, which it does not have either, :mod:`~kdc_mm.codecs.embedding_group` takes the
-place of group.
+Here are encoding, and what decoding computes on the device of the maps: the point-wise smoothing
+(eq. 2) before the vote, and the instance-wise one (eq. 8) before the clustering. From there on
+:class:`~kdc_mm_runtime.decoder.Decoder` goes on, which needs no PyTorch.
 """
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -19,45 +12,25 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from .agreement import grouping_tolerance
-from .cluster import MaskMaps, cluster_masks, dynamic_centroids
-from .embedding_group import find_persons_by_embedding
+from kdc_mm_runtime.cluster import MaskMaps
+from kdc_mm_runtime.decoder import Decoder, check_positive
+from kdc_mm_runtime.group import PoseFields, fields_of_images
+from kdc_mm_runtime.people import ImageFrame, People, Poses
+
 from .gaussians import smooth_channels
-from .group import (
-    GroupSettings,
-    Hypotheses,
-    PoseFields,
-    assemble_poses,
-    fields_of_images,
-    find_persons,
-)
-from .merge import (
-    Keypoints,
-    fitting_merge_radius,
-    full_disk_weight,
-    keep_keypoints,
-    merge_votes,
-    strongest_of_each_kind,
-)
 from .offset_refinement import refine_offsets
 from .owner_maps import IGNORED, MAX_PERSONS, keypoint_owner_maps
-from .people import ImageFrame, People, Poses
-from .refine import Refinement, add_unposed_persons, mask_trust
-from .skeleton import build_graph, build_skeleton
+from .skeleton import build_skeleton
 from .targets import cell_positions
-from .vote import PoseMaps, Votes, VoteSettings, collect_votes, split_by_image
+from .vote import PoseMaps, Votes, collect_votes, on_host
 
-#: Expected error of a keypoint as a share of the disk radius, for the score of a pose.
-_ERROR_SHARE = 1 / 3
-#: Keypoints of a kind and person are one within this share of the merge radius: 3 σ of the votes.
-_SAME_KEYPOINT_SHARE = 0.75
 #: Pose maps and segmentation maps by name.
 _MAPS_OF_ONE_SIZE = (('heatmaps', 'key_centroids', 'person_centroids', 'limbs'),
                      ('semantic', 'mask_centroids', 'log_bandwidth'))
 
 
 @KEYPOINT_CODECS.register_module()
-class PoseSeg(BaseKeypointCodec):
+class PoseSeg(Decoder, BaseKeypointCodec):
     r"""Keypoints as dynamic centroids: people to maps and back (paper, section 3).
 
     Note:
@@ -155,76 +128,20 @@ class PoseSeg(BaseKeypointCodec):
                  offset_steps: int = 0,
                  max_votes: int = 12000,
                  max_persons: int = 256) -> None:
-        super().__init__()
-        _check_positive(
-            radius=radius, heatmap_stride=heatmap_stride, mask_stride=mask_stride,
-            sigma_high_variance=sigma_high_variance, sigma_low_variance=sigma_low_variance,
-            sigma_instance=sigma_instance, vote_radius=vote_radius, merge_radius=merge_radius)
-        _check_share(
-            heatmap_threshold=heatmap_threshold, keypoint_threshold=keypoint_threshold,
-            person_threshold=person_threshold, mask_threshold=mask_threshold)
-        if vote_radius is None:
-            vote_radius = max(radius / 2, 2 * heatmap_stride)
-        if merge_radius is None and not use_key_centroid:
-            merge_radius = 2. * heatmap_stride
-        self.input_size = tuple(input_size)
-        self.skeleton = build_skeleton(metainfo, limbs)
-        self.heatmap_stride = heatmap_stride
-        self.mask_stride = mask_stride
-        self.radius = radius
-        self.use_key_centroid = use_key_centroid
-        self.use_person_centroid = use_person_centroid
-        self.use_limbs = use_limbs
-        num_keypoints = self.skeleton.num_keypoints
-        self.limb_graph = self.skeleton.graph if use_limbs else build_graph(
-            np.zeros((0, 2), np.int64), num_keypoints)
+        check_positive(sigma_high_variance=sigma_high_variance,
+                       sigma_low_variance=sigma_low_variance, sigma_instance=sigma_instance)
+        super().__init__(
+            input_size, build_skeleton(metainfo, limbs),
+            heatmap_stride=heatmap_stride, mask_stride=mask_stride, radius=radius,
+            use_key_centroid=use_key_centroid, use_person_centroid=use_person_centroid,
+            use_limbs=use_limbs, heatmap_threshold=heatmap_threshold,
+            keypoint_threshold=keypoint_threshold, person_threshold=person_threshold,
+            mask_threshold=mask_threshold, vote_radius=vote_radius, merge_radius=merge_radius,
+            tolerance=tolerance, refine=refine, max_votes=max_votes, max_persons=max_persons)
         self.keypoint_sigmas = np.where(self.skeleton.high_variance, sigma_high_variance,
                                         sigma_low_variance).tolist()
         self.sigma_instance = sigma_instance
-        self.keypoint_threshold = keypoint_threshold
-        self.mask_threshold = mask_threshold
-        self.vote_settings = VoteSettings(radius, vote_radius, heatmap_threshold, max_votes)
-        self.merge_radius = merge_radius
-        self.full_disk_weight = full_disk_weight(
-            radius, vote_radius, heatmap_stride) if use_key_centroid else 1.
-        self.refinement = Refinement(**(refine or {}))
-        self.group_settings = self._group_settings(
-            tolerance or {}, keypoint_threshold, person_threshold, max_persons)
         self.offset_steps = offset_steps
-        self.max_persons = max_persons
-
-    def _group_settings(self, tolerance: dict, keypoint_threshold: float, person_threshold: float,
-                        max_persons: int) -> GroupSettings:
-        margin = self.refinement.replace_margin
-        join = self.use_person_centroid and bool(self.refinement.join_by_centroid)
-        if self.use_person_centroid and not (join or self.use_limbs):
-            raise ValueError('PoseSeg: without limbs and refine.join_by_centroid each keypoint '
-                             'would be a person of its own; turn one of them on, or '
-                             'use_person_centroid off too.')
-        if not self.use_person_centroid:
-            tolerance = dict(tolerance, centroid_px=np.inf)
-        return GroupSettings(
-            grouping_tolerance(**tolerance), join,
-            float('inf') if margin is None else float(margin), float(keypoint_threshold),
-            float(person_threshold), max_persons)
-
-    @property
-    def groups_by_embedding(self) -> bool:
-        """Whether MaskCentroids tell whose a keypoint is, see the class."""
-        return not (self.use_person_centroid or self.use_limbs)
-
-    @property
-    def heatmap_size(self) -> Tuple[int, int]:
-        """Size [w, h] of the pose maps."""
-        return self._map_size(self.heatmap_stride)
-
-    @property
-    def mask_size(self) -> Tuple[int, int]:
-        """Size [w', h'] of the segmentation maps."""
-        return self._map_size(self.mask_stride)
-
-    def _map_size(self, stride: int) -> Tuple[int, int]:
-        return tuple((side - 1) // stride + 1 for side in self.input_size)
 
     def encode(self,
                keypoints: np.ndarray,
@@ -308,35 +225,34 @@ class PoseSeg(BaseKeypointCodec):
                 maps of one stride differ in size or have no cell.
         """
         _check_sizes(maps)
-        mask_maps = self.mask_maps(maps) if 'semantic' in maps else [None] * len(frames)
-        is_decoding = poses is None
-        if is_decoding:
-            poses = self.decode_poses(maps, mask_maps)
-        return [
-            People(poses_of_image, poses_of_image.strength)
-            if maps_of_image is None or frame is None else
-            self.cluster(poses_of_image, maps_of_image, frame, find_unposed=is_decoding)
-            for poses_of_image, maps_of_image, frame in zip(poses, mask_maps, frames)
-        ]
-
-    def decode_poses(self, maps: Dict[str, Tensor],
-                     mask_maps: Sequence[Optional[MaskMaps]]) -> List[Poses]:
-        """The poses of each image, see :meth:`batch_decode`."""
-        if self.groups_by_embedding and None in mask_maps:
+        if self.groups_by_embedding and poses is None and 'semantic' not in maps:
             raise ValueError('PoseSeg: without person centroids and limbs, MaskCentroids tell '
                              'whose a keypoint is, and the maps have none: '
                              f'{", ".join(maps)}. Decode those of a KDCHead.')
-        pose_maps = self.pose_maps(maps)
-        poses = []
-        for votes, fields, maps_of_image in zip(
-                split_by_image(self.vote(pose_maps), len(mask_maps)), fields_of_images(pose_maps),
-                mask_maps):
-            merge_radius = self.fitting_merge_radius(votes)
-            keypoints = self.merge(votes, merge_radius)
-            poses.append(self.group_by_embedding(keypoints, maps_of_image)
-                         if self.groups_by_embedding else
-                         self.group(keypoints, fields, merge_radius))
-        return poses
+        mask_maps = self.mask_maps(maps) if 'semantic' in maps else [None] * len(frames)
+        pose_maps = self.pose_maps(maps) if poses is None else None
+        return self.decode_maps(pose_maps, mask_maps, frames, poses)
+
+    def host_maps(self, maps: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """All that decoding computes on the device of the maps: what
+        :meth:`~kdc_mm_runtime.decoder.Decoder.decode_host_maps` goes on from.
+
+        Args:
+            maps (dict): As :meth:`batch_decode` takes them, with KeyCentroids.
+
+        Returns:
+            dict: ``heatmaps`` (B, K, h, w) probabilities, ``key_centroids`` and
+            ``person_centroids`` (B, 2K, h, w), ``limbs`` (B, 4E, h, w) unless ``use_limbs`` is off,
+            and ``mask_maps`` (B, 4, h', w') if there is a segmentation head.
+        """
+        heatmaps, key_centroids, person_centroids, limbs, _ = self.pose_maps(maps)
+        named = dict(heatmaps=heatmaps, key_centroids=key_centroids,
+                     person_centroids=person_centroids)
+        if self.use_limbs:
+            named['limbs'] = limbs
+        if 'semantic' in maps:
+            named['mask_maps'] = self.packed_mask_maps(maps)
+        return named
 
     def pose_maps(self, maps: Dict[str, Tensor]) -> PoseMaps:
         """Point-wise Gaussian optimisation (eq. 2)."""
@@ -353,59 +269,24 @@ class PoseSeg(BaseKeypointCodec):
         return to_corner.repeat(num_keypoints, 1, 1).expand(batch, -1, -1, -1)
 
     def vote(self, maps: PoseMaps) -> Votes:
-        """The votes of every confident cell."""
+        """The votes of every confident cell, gathered on the device of the maps."""
         return collect_votes(maps, self.limb_graph.outgoing, self.vote_settings)
 
-    def fitting_merge_radius(self, votes: Votes) -> float:
-        """The merge radius of one image, pixels."""
-        if self.merge_radius is not None:
-            return self.merge_radius
-        return fitting_merge_radius(votes, self.heatmap_stride, self.vote_settings.vote_radius)
-
-    def merge(self, votes: Votes, merge_radius: float) -> Keypoints:
-        """Votes of one image to keypoints."""
-        keypoints = merge_votes(votes, self.skeleton.num_keypoints, merge_radius,
-                                self.full_disk_weight)
-        keypoints = keep_keypoints(keypoints, self.keypoint_threshold)
-        return strongest_of_each_kind(keypoints, self.max_persons)
-
-    def group(self, keypoints: Keypoints, fields: PoseFields, merge_radius: float) -> Poses:
-        """Keypoints of one image to poses, strongest first."""
-        return self._poses(find_persons(keypoints, fields, self.limb_graph,
-                                        _SAME_KEYPOINT_SHARE * merge_radius, self.group_settings))
-
-    def group_by_embedding(self, keypoints: Keypoints, maps: MaskMaps) -> Poses:
-        """Keypoints of one image to poses by their MaskCentroids, strongest first."""
-        return self._poses(find_persons_by_embedding(
-            keypoints, maps, self.skeleton.graph, self.mask_threshold, self.group_settings))
-
-    def _poses(self, persons: Hypotheses) -> Poses:
-        return assemble_poses(persons, self.skeleton.oks_sigmas, _ERROR_SHARE * self.radius)
+    def fields(self, maps: PoseMaps) -> List[PoseFields]:
+        """The maps of each image on the host, for grouping."""
+        return fields_of_images(on_host(maps))
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
-        """Instance-wise Gaussian optimisation (eq. 8), then the segmentation maps of each image."""
+        """The segmentation maps of each image on the host."""
+        return self.split_mask_maps(self.packed_mask_maps(maps).cpu().numpy())
+
+    def packed_mask_maps(self, maps: Dict[str, Tensor]) -> Tensor:
+        """Instance-wise Gaussian optimisation (eq. 8), then all segmentation maps (B, 4, h', w'):
+        semantic map, offset and bandwidth."""
         semantic = smooth_channels(maps['semantic'].float(), [self.sigma_instance])
         offsets = refine_offsets(maps['mask_centroids'].float(), self.mask_stride,
                                  self.offset_steps)
-        packed = torch.cat([semantic, offsets, maps['log_bandwidth'].float()], 1)
-        return [
-            MaskMaps(image[0], image[1:3], image[3], self.mask_stride)
-            for image in packed.cpu().numpy()
-        ]
-
-    def cluster(self, poses: Poses, maps: MaskMaps, frame: ImageFrame,
-                find_unposed: bool = True) -> People:
-        """Masks of one image around the persons' dynamic centroids (eqs. 6 and 7), and the persons
-        that only a mask shows."""
-        refine, threshold = self.refinement, self.mask_threshold
-        centroids = dynamic_centroids(poses, maps, mask_trust(poses), threshold,
-                                      refine.second_choice)
-        if find_unposed and refine.unposed_area is not None:
-            poses, centroids = add_unposed_persons(poses, centroids, maps, threshold,
-                                                   refine.unposed_area)
-        trust = mask_trust(poses)
-        masks = cluster_masks(maps, centroids, trust, frame, threshold)
-        return People(poses, poses.strength, masks, masks.scores * trust)
+        return torch.cat([semantic, offsets, maps['log_bandwidth'].float()], 1)
 
 
 def _check_sizes(maps: Dict[str, Tensor]) -> None:
@@ -415,15 +296,3 @@ def _check_sizes(maps: Dict[str, Tensor]) -> None:
         if len(set(sizes.values())) > 1 or not all(map(all, sizes.values())):
             raise ValueError('PoseSeg: maps of one stride must have one size (h, w) of a cell at '
                              f'least, got {", ".join(f"{k} {v}" for k, v in sizes.items())}.')
-
-
-def _check_positive(**values: Optional[float]) -> None:
-    for name, value in values.items():
-        if value is not None and value <= 0:
-            raise ValueError(f'PoseSeg: {name} must be greater than 0, got {value}.')
-
-
-def _check_share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < 1:
-            raise ValueError(f'PoseSeg: {name} must lie in (0, 1), got {value}.')

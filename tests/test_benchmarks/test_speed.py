@@ -12,6 +12,7 @@ from torch import nn
 from kdc_mm.benchmarks.codec.random_crowds import make_crowd
 from kdc_mm.benchmarks.network.known_people import COCO_NAMES, replaced_method, with_keypoints
 from kdc_mm.benchmarks.network.named_configs import ConfigError, find_config, load_config
+from kdc_mm.benchmarks.network.onnx_speed import GraphOfOutputs, OnnxContestant, open_session
 from kdc_mm.benchmarks.network.speed import (
     Contestant,
     ForwardClock,
@@ -21,6 +22,7 @@ from kdc_mm.benchmarks.network.speed import (
     take_turns,
     warm_up,
 )
+from kdc_mm.deploy.export import PACKAGES
 from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,3 +250,51 @@ def test_networks_are_measured_on_a_gpu(amp):
     (result, ) = measure_speed([contestant], rounds=2, amp=amp)
     assert 0 < result['forward_ms'] < result['total_ms']
     assert result['peak_mem_mb'] > 4 * result['params_m']
+
+
+def need_onnx():
+    for name in PACKAGES:
+        pytest.importorskip(name, reason=f'{name} is optional: requirements/deploy.txt')
+
+
+def test_with_onnxruntime_kdcs_people_are_found_without_pytorch():
+    need_onnx()
+    contestant = OnnxContestant(DEMO, load_config(DEMO), input_size=(97, 97), batch=2)
+    times, found = contestant.run(contestant.people(3))
+    assert [len(people.masks.rles) for people in found] == [3, 3]
+    assert 0 < times.forward < times.total
+    [result] = measure_speed([contestant], rounds=2)
+    assert list(result) == KEYS and result['peak_mem_mb'] is None
+
+
+class Plain(nn.Module):
+    """A network of one convolution whose head puts out nested lists."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Module()
+        self.head.forward = lambda x: ([x, None], (x.mean((2, 3)), ))
+
+    def extract_feat(self, inputs):
+        return self.backbone(inputs)
+
+
+def test_with_onnxruntime_a_head_of_others_gets_its_outputs_as_pytorch_has_them(tmp_path):
+    need_onnx()
+    torch.manual_seed(0)
+    network, inputs = GraphOfOutputs(Plain()), torch.randn(1, 3, 8, 9)
+    session = open_session('plain', network, inputs)
+    flat = session.run(None, dict(images=inputs.numpy()))
+    [first, nothing], (mean, ) = network.unflatten([torch.from_numpy(part) for part in flat])
+    with torch.no_grad():
+        expected = network.model.extract_feat(inputs)
+    assert nothing is None
+    torch.testing.assert_close(first, expected)
+    torch.testing.assert_close(mean, expected.mean((2, 3)))
+
+
+def test_with_onnxruntime_detectors_are_refused():
+    need_onnx()
+    with pytest.raises(ConfigError, match='bottom-up pose networks on the CPU'):
+        OnnxContestant(OTHERS['mask_rcnn'], load_config(OTHERS['mask_rcnn']))

@@ -76,6 +76,11 @@ def test_the_wheel_carries_configs_tools_and_indices(wheel):
         assert (mim / index).read_bytes() == (ROOT / index).read_bytes()
 
 
+def test_the_wheel_carries_the_runtime_beside_the_plugin(wheel):
+    ours = {file.name for file in (ROOT / 'kdc_mm_runtime').glob('*.py')}
+    assert ours and ours == {file.name for file in (wheel / 'kdc_mm_runtime').iterdir()}
+
+
 def test_the_wheel_requires_nothing_of_the_stack(wheel):
     metadata = next(wheel.glob('*.dist-info/METADATA')).read_text()
     required = {line.split()[1] for line in metadata.splitlines()

@@ -5,7 +5,7 @@ from numba.core import event
 from numba.core.caching import CacheImpl
 from numba.core.dispatcher import Dispatcher
 
-from kdc_mm.kernels import TellOnce, do_without_cache_where_none_can_be_written
+from kdc_mm_runtime.kernels import TellOnce, do_without_cache_where_none_can_be_written
 
 
 def double(number):
@@ -30,7 +30,7 @@ def test_a_place_for_kernels_is_left_to_numba(recwarn):
     assert Dispatcher.enable_caching is enable and not recwarn.list
 
 
-@pytest.mark.parametrize('module, told', [('kdc_mm.codecs.vote', 1), ('elsewhere', 0)])
+@pytest.mark.parametrize('module, told', [('kdc_mm_runtime.vote', 1), ('elsewhere', 0)])
 def test_compiling_is_told_once_and_of_kdc_mm_only(monkeypatch, capsys, module, told):
     monkeypatch.setattr(double, '__module__', module)
     teller = TellOnce()

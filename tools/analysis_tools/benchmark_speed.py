@@ -21,12 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the kdc_mm besid
 
 import kdc_mm  # noqa: E402, F401
 from kdc_mm.benchmarks.network.named_configs import ConfigError, load_config  # noqa: E402
+from kdc_mm.benchmarks.network.onnx_speed import OnnxContestant  # noqa: E402
 from kdc_mm.benchmarks.network.speed import (  # noqa: E402
     PERSONS,
     Contestant,
     flushed_denormals,
     measure_speed,
 )
+from kdc_mm.deploy import ExportError  # noqa: E402
 
 COLUMNS = dict(params_m='params [M]', gmacs='GMACs', forward_ms='forward [ms]',
                decode_ms='decode [ms]', total_ms='total [ms]', fps='FPS', peak_mem_mb='memory [MB]')
@@ -41,6 +43,9 @@ def parse_args(argv=None):
         help="for all, rounded up to what a network takes (default: each config's own)")
     add('--batch', type=int, default=1, help='images per pass. Defaults to 1.')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--backend', choices=('pytorch', 'onnxruntime'), default='pytorch',
+        help='what computes the forward pass. Defaults to pytorch. onnxruntime: bottom-up pose '
+        'networks on the CPU')
     add('--amp', action='store_true', help='float16 on a GPU, bfloat16 on a CPU')
     add('--persons', type=int, default=PERSONS, metavar='N',
         help=f'persons in each image. Defaults to {PERSONS}.')
@@ -55,7 +60,8 @@ def markdown(results) -> str:
     lines = ['| config | ' + ' | '.join(COLUMNS.values()) + ' |',
              '| --- |' + ' --- |' * len(COLUMNS)]
     for result in results:
-        cells = ' | '.join(f'{result[name]:.1f}' for name in COLUMNS)
+        cells = ' | '.join('' if result[name] is None else f'{result[name]:.1f}'
+                           for name in COLUMNS)
         lines.append(f'| {result["config"]} | {cells} |')
     return '\n'.join(lines)
 
@@ -71,21 +77,23 @@ def main(argv=None) -> None:
         torch.set_num_threads(args.threads)
     try:
         loaded = [(name, load_config(name)) for name in args.configs]
+        kind = OnnxContestant if args.backend == 'onnxruntime' else Contestant
         contestants = [
-            Contestant(name, cfg, args.device, args.batch, args.input_size)
+            kind(name, cfg, args.device, args.batch, args.input_size)
             for name, cfg in loaded
         ]
         progress = ProgressBar(args.rounds * len(contestants), file=sys.stderr)
         with flushed_denormals():
             results = measure_speed(
                 contestants, args.rounds, args.amp, args.persons, progress.update)
-    except ConfigError as error:
+    except (ConfigError, ExportError) as error:
         sys.exit(f'error: {error}')
     print('\n' + markdown(results))
     if args.out is not None:
         settings = dict(
-            device=args.device, batch=args.batch, amp=args.amp, persons=args.persons,
-            rounds=args.rounds, threads=torch.get_num_threads(), torch=torch.__version__,
+            backend=args.backend, device=args.device, batch=args.batch, amp=args.amp,
+            persons=args.persons, rounds=args.rounds, threads=torch.get_num_threads(),
+            torch=torch.__version__,
             input_sizes=[list(one.input_size) for one in contestants])
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(

@@ -412,7 +412,7 @@ def make(venv: Path, compiler: Sequence[str]) -> None:
     environment.create()
     environment.pip('build tools', '-r', 'requirements/build.txt')
     environment.pip('PyTorch and the rest', '-r', 'requirements/runtime.txt', '-r',
-                    'requirements/tests.txt')
+                    'requirements/tests.txt', '-r', 'requirements/deploy.txt')
     environment.pip('mmengine, mmdet, mmpose', '--no-build-isolation', '--no-deps', '-r',
                     'requirements/mm.txt')
     environment.pip('gradio', '--no-deps', '-r', 'requirements/web.txt')

@@ -110,7 +110,7 @@ RULES = [
     Rule('vote_radius', 'R', settings=dict(vote_radius=lambda codec: codec.radius)),
     *_setting('max_votes', 6000),
     Rule('F* weighs votes (eq. 3)', 'off', constants={
-        'pose_seg.collect_votes': _unweighted_votes, 'pose_seg.full_disk_weight': _cells_within}),
+        'pose_seg.collect_votes': _unweighted_votes, 'decoder.full_disk_weight': _cells_within}),
     Rule('votes for other persons stay apart', 'off', constants={
         'merge.merging_tolerance': _votes_of_one_place}),
     Rule('merge_radius', 'vote radius',
@@ -133,13 +133,13 @@ RULES = [
     *_constant('group._PLACING_DIFFERENCES', 0, 3, 12),
     *_constant('group._LEAST_PLACING_SIGMA', 1, 4, 1000),
     *_constant('group._HELD_SHARE', 1, 1000),
-    *_constant('pose_seg._SAME_KEYPOINT_SHARE', 0.5, 1.),
+    *_constant('decoder._SAME_KEYPOINT_SHARE', 0.5, 1.),
     *_setting('person_threshold', 1e-4, 0.05, 0.1),
     Rule('poses rank by expected OKS', 'mean own score', constants={
         'group.expected_oks': _mean_own_score}),
     Rule('what a surer person holds counts as 0', 'off', constants={
         'group.expected_oks': _mean_score}),
-    *_constant('pose_seg._ERROR_SHARE', 1 / 6, 2 / 3),
+    *_constant('decoder._ERROR_SHARE', 1 / 6, 2 / 3),
     *_setting('sigma_instance', 0.5, 1.),
     *_setting('offset_steps', 0, 1, 3),
     *_setting('mask_threshold', 0.4, 0.6),
@@ -147,7 +147,7 @@ RULES = [
     *_setting('refine.unposed_area', None, 64., 256.),
     Rule('embeddings on occluders do not count', 'off', constants={
         'cluster.candidate_centroids': _one_candidate}),
-    Rule('trust in masks', 'off', constants={'pose_seg.mask_trust': _one_trust}),
+    Rule('trust in masks', 'off', constants={'decoder.mask_trust': _one_trust}),
     *_constant('refine._UNPOSED_TRUST', 0.05, 0.5),
     *_constant('cluster.LEAST_PHI', 0.05, 0.5),
 ]

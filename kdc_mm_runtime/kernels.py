@@ -23,16 +23,21 @@ def do_without_cache_where_none_can_be_written() -> None:
             'anew. Name a folder that can be written: NUMBA_CACHE_DIR=/some/folder', stacklevel=2)
 
 
+#: Whose kernels are told of.
+PACKAGES = ('kdc_mm.', 'kdc_mm_runtime.')
+
+
 class TellOnce(Listener):
     """Says that kernels of kdc_mm are being compiled, when the first is."""
 
     told = False
 
     def on_start(self, event: Event) -> None:
-        if not self.told and event.data['dispatcher'].py_func.__module__.startswith('kdc_mm.'):
+        if not self.told and event.data['dispatcher'].py_func.__module__.startswith(PACKAGES):
             self.told = True
-            print('kdc_mm: compiling the kernels of decoding, a quarter of a minute '
-                  '(ahead: python -m kdc_mm.compile_kernels)', file=sys.stderr, flush=True)
+            print('kdc_mm: compiling the kernels of decoding, a quarter of a minute this once '
+                  '(ahead: python -m kdc_mm.compile_kernels, or any image)', file=sys.stderr,
+                  flush=True)
 
     def on_end(self, event: Event) -> None:
         pass

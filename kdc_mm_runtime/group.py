@@ -7,7 +7,6 @@ from typing import List, NamedTuple, Sequence
 
 import numba
 import numpy as np
-from torch import Tensor
 
 from .agreement import GroupingTolerance, Tolerance, disagreement, distance
 from .gaussians import gaussian_njit
@@ -97,19 +96,19 @@ class Hypotheses(NamedTuple):
 
 
 def fields_of_images(maps: PoseMaps) -> List[PoseFields]:
-    """The maps of each image of a batch, copied to the host only from other devices."""
+    """The maps of each image of a batch that is on the host."""
     heat, key_centroids, person_centroids, limbs = (
-        None if field is None else field.detach().float().contiguous().cpu() for field in maps[:4])
+        None if field is None else np.ascontiguousarray(field, np.float32) for field in maps[:4])
     if key_centroids is None:
         key_centroids = heat[:, :0]
     vectors = (_as_vectors(field) for field in (key_centroids, person_centroids, limbs))
-    return [PoseFields(*image, maps.stride) for image in zip(heat.numpy(), *vectors)]
+    return [PoseFields(*image, maps.stride) for image in zip(heat, *vectors)]
 
 
-def _as_vectors(field: Tensor) -> np.ndarray:
+def _as_vectors(field: np.ndarray) -> np.ndarray:
     """(B, 2C, h, w) as (B, C, 2, h, w)."""
     batch, channels, *size = field.shape
-    return field.view(batch, channels // 2, 2, *size).numpy()
+    return field.reshape(batch, channels // 2, 2, *size)
 
 
 def find_persons(keypoints: Keypoints, fields: PoseFields, graph: KinematicGraph,

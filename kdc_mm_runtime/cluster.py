@@ -2,12 +2,11 @@
 
 Letters: n persons, K keypoints, maps of h×w cells, an image of H×W pixels.
 """
-from typing import Dict, NamedTuple, Optional, Tuple
+import math
+from typing import NamedTuple, Optional, Tuple
 
 import numba
 import numpy as np
-from pycocotools import mask as coco_mask
-from scipy.special import expit, logit
 
 from .gaussians import (
     largest_deviation,
@@ -16,6 +15,7 @@ from .gaussians import (
     squared_deviation_njit,
 )
 from .people import ImageFrame, Masks, Poses
+from .rle import encode_runs
 from .sampling import AxisSamples, bilinear, bilinear_njit, sample_axis
 
 #: A pixel may be a person's where φ exceeds it, less than the 0.5 that φ is trained against: a
@@ -116,9 +116,19 @@ def keypoint_embeddings(poses: Poses,
     rows = sample_axis(poses.keypoints[..., 1], maps.stride, height)
     columns = sample_axis(poses.keypoints[..., 0], maps.stride, width)
     offset = np.stack([bilinear(axis, rows, columns) for axis in maps.offset], axis=-1)
-    person_probability = expit(bilinear(maps.semantic, rows, columns))
+    person_probability = _probability(bilinear(maps.semantic, rows, columns))
     return (poses.keypoints + offset, bilinear(maps.log_bandwidth, rows, columns),
             poses.scores * person_probability + _LEAST_WEIGHT)
+
+
+def _probability(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(−x)) of any x."""
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+def _logit(probability: float) -> float:
+    """Of what the probability is one."""
+    return math.log(probability / (1 - probability))
 
 
 def candidate_centroids(embedding: np.ndarray, log_sigma: np.ndarray,
@@ -238,7 +248,7 @@ def unposed_persons(maps: MaskMaps, centroids: MaskCentroids, threshold: float,
     """
     min_cells = max(min_area / maps.stride**2, 1)
     largest = largest_deviation(threshold)
-    unassigned = _unassigned_cells(maps, centroids, logit(threshold), largest)
+    unassigned = _unassigned_cells(maps, centroids, _logit(threshold), largest)
     row, column = np.divmod(np.flatnonzero(unassigned), unassigned.shape[1])
     pixel = np.stack([column, row], axis=1).astype(np.float32) * maps.stride
     embedding = pixel + maps.offset[:, row, column].T
@@ -283,13 +293,13 @@ def cluster_masks(maps: MaskMaps, centroids: MaskCentroids, trust: np.ndarray, f
     y = np.arange(height) * frame.scale[1] + frame.offset[1]
     columns = sample_axis(x, maps.stride, maps.semantic.shape[1])
     rows = sample_axis(y, maps.stride, maps.semantic.shape[0])
-    label, scores = _label_pixels(maps, rows, columns, centroids, trust, logit(threshold),
+    label, scores = _label_pixels(maps, rows, columns, centroids, trust, _logit(threshold),
                                   largest_deviation(LEAST_PHI))
     person_of_run, start, length = _runs(label.ravel())
     order = np.argsort(person_of_run, kind='stable')
     bounds = np.searchsorted(person_of_run[order], np.arange(len(scores) + 1))
     rles = [
-        _run_length_encoding(start[runs], length[runs], height, width)
+        encode_runs(start[runs], length[runs], height, width)
         for runs in (order[low:high] for low, high in zip(bounds[:-1], bounds[1:]))
     ]
     return Masks(rles, scores)
@@ -301,15 +311,6 @@ def _runs(label: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     length = np.diff(start, append=label.size)
     foreground = label[start] >= 0
     return label[start][foreground], start[foreground], length[foreground]
-
-
-def _run_length_encoding(start: np.ndarray, length: np.ndarray, height: int, width: int) -> Dict:
-    """COCO RLE of foreground runs (r,) given in column-major order."""
-    boundaries = np.stack([start, start + length], 1).ravel()
-    counts = np.diff(boundaries, prepend=0, append=height * width).tolist()
-    if counts[-1] == 0:
-        del counts[-1]  # as pycocotools writes it, so that equal masks have equal RLEs
-    return coco_mask.frPyObjects(dict(size=[height, width], counts=counts), height, width)
 
 
 @numba.njit(cache=True)

@@ -21,6 +21,10 @@ class ImageFrame(NamedTuple):
         height, width = metainfo['ori_shape'][:2]
         return cls((width, height), tuple(scale.tolist()), tuple((-corner * scale).tolist()))
 
+    def to_image(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) of the input in pixels of the original image."""
+        return (points - self.offset) / np.array(self.scale)
+
 
 class Poses(NamedTuple):
     """n persons, strongest first.

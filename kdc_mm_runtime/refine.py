@@ -44,7 +44,7 @@ class Refinement:
     """Switches of the corrections; ``None`` or ``False`` turns one off.
 
     - ``join_by_centroid``: where limbs end, detected keypoints with the same person centroid
-      belong to the person too, see :func:`~kdc_mm.codecs.group.find_persons`; without it perfect
+      belong to the person too, see :func:`~kdc_mm_runtime.group.find_persons`; without it perfect
       maps of CrowdPose have AP 0.964 instead of 0.9998.
     - ``replace_margin``: a keypoint that limbs and KeyCentroids place replaces a detected one if it
       is so many times as sure. At 1.25 the networks trained on SynthCrowd lose 0.008 to 0.011 AP;
@@ -62,8 +62,8 @@ class Refinement:
 
 def add_unposed_persons(poses: Poses, centroids: MaskCentroids, maps: MaskMaps, threshold: float,
                         min_area: float) -> Tuple[Poses, MaskCentroids]:
-    """Poses and MaskCentroids with those that only a mask shows, see
-    :func:`~kdc_mm.codecs.cluster.unposed_persons`; all their keypoints lie in the mask's middle."""
+    """Poses and MaskCentroids with those that only a mask shows, by
+    :func:`~kdc_mm_runtime.cluster.unposed_persons`: all their keypoints lie in its middle."""
     unposed, middles = unposed_persons(maps, centroids, threshold, min_area)
     shape = len(middles), poses.scores.shape[1]
     added = Poses(np.repeat(middles[:, None], shape[1], axis=1), np.zeros(shape, np.float32),
