@@ -63,7 +63,7 @@ class PoseSeg(Decoder, BaseKeypointCodec):
         use_limbs (bool): Whether maps have limb displacements, of which the paper has a word and no
             equation. Without them what is not detected is not found, and poses join by person
             centroids alone; without both, by MaskCentroids, so that decoding needs the maps of a
-            segmentation head: see :mod:`~kdc_mm.codecs.embedding_group`. Defaults to ``True``.
+            segmentation head: see :mod:`~kdc_mm_runtime.embedding_group`. Defaults to ``True``.
         sigma_high_variance (float): σ of the point-wise Gaussian for wrists, ankles, elbows and
             knees, in map cells (paper: [0.1, 0.5)). Defaults to 0.3.
         sigma_low_variance (float): The same for all other keypoints (paper: [0.5, 1)). Defaults to
@@ -81,12 +81,12 @@ class PoseSeg(Decoder, BaseKeypointCodec):
             ``vote_radius``: near joints stay apart where maps are sharp, and stay whole where they
             are not. Without KeyCentroids two cells.
         tolerance (dict, optional): When detected keypoints belong to one person, changes to
-            :func:`~kdc_mm.codecs.agreement.grouping_tolerance`: limbs within ``limb_px`` (4) +
+            :func:`~kdc_mm_runtime.agreement.grouping_tolerance`: limbs within ``limb_px`` (4) +
             ``limb_relative`` (0.1) of their length, person centroids within ``centroid_px`` (2) +
             ``centroid_relative`` (0.075) of their distance. Twice as wide limbs lose 0.01 AP on
             COCO photos.
         refine (dict, optional): Corrections that the paper does not have, None or False to turn one
-            off: changes to :class:`~kdc_mm.codecs.refine.Refinement`.
+            off: changes to :class:`~kdc_mm_runtime.refine.Refinement`.
         offset_steps (int): How often the offsets to MaskCentroids are followed further, see
             :func:`~kdc_mm.codecs.offset_refinement.refine_offsets`: for networks whose offsets are
             rough far from their target, as BodyPix's. Defaults to 0.

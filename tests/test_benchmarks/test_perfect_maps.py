@@ -5,8 +5,8 @@ import torch
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.sampling import upsample_to_input
+from kdc_mm_runtime.people import ImageFrame
 
 SIZE = 129
 

@@ -7,7 +7,7 @@ import numpy as np
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
 from kdc_mm.codecs.owner_maps import keypoint_owner_map
-from kdc_mm.codecs.people import ImageFrame, Poses
+from kdc_mm_runtime.people import ImageFrame, Poses
 
 #: A standing person in COCO's order, (x, y) in units of its height, centre (0, 0).
 STANDING = np.array([

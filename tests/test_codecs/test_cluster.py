@@ -5,7 +5,7 @@ import pytest
 from mmpose.datasets.transforms import BottomupResize
 from pycocotools import mask as coco_mask
 
-from kdc_mm.codecs.cluster import (
+from kdc_mm_runtime.cluster import (
     LEAST_PHI,
     MaskCentroids,
     MaskMaps,
@@ -13,7 +13,7 @@ from kdc_mm.codecs.cluster import (
     dynamic_centroids,
     unposed_persons,
 )
-from kdc_mm.codecs.people import ImageFrame, Poses
+from kdc_mm_runtime.people import ImageFrame, Poses
 
 
 def interpolate(field, x, y):

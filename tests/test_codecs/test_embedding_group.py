@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.agreement import grouping_tolerance
-from kdc_mm.codecs.cluster import MaskMaps
-from kdc_mm.codecs.embedding_group import find_persons_by_embedding
-from kdc_mm.codecs.group import GroupSettings, assemble_poses
-from kdc_mm.codecs.merge import Keypoints
 from kdc_mm.codecs.skeleton import build_graph
+from kdc_mm_runtime.agreement import grouping_tolerance
+from kdc_mm_runtime.cluster import MaskMaps
+from kdc_mm_runtime.embedding_group import find_persons_by_embedding
+from kdc_mm_runtime.group import GroupSettings, assemble_poses
+from kdc_mm_runtime.merge import Keypoints
 
 from .people import body_masks, decode_perfect, standing, whole_input
 

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdc_mm.codecs.agreement import grouping_tolerance
-from kdc_mm.codecs.group import (
+from kdc_mm.codecs.skeleton import build_skeleton
+from kdc_mm.codecs.vote import PoseMaps
+from kdc_mm_runtime.agreement import grouping_tolerance
+from kdc_mm_runtime.group import (
     GroupSettings,
     Hypotheses,
     PoseFields,
@@ -13,9 +15,7 @@ from kdc_mm.codecs.group import (
     fields_of_images,
     find_persons,
 )
-from kdc_mm.codecs.merge import Keypoints
-from kdc_mm.codecs.skeleton import build_skeleton
-from kdc_mm.codecs.vote import PoseMaps
+from kdc_mm_runtime.merge import Keypoints
 
 from .people import random_people
 

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from kdc_mm.codecs.merge import (
+from kdc_mm.codecs.vote import Votes
+from kdc_mm_runtime.merge import (
     Keypoints,
     fitting_merge_radius,
     full_disk_weight,
@@ -11,7 +12,6 @@ from kdc_mm.codecs.merge import (
     strongest_of_each_kind,
     vote_scatter,
 )
-from kdc_mm.codecs.vote import Votes
 
 MERGE, FULL, LEAST = 8., 6., 0.1
 

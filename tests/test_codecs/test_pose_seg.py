@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.people import ImageFrame
+from kdc_mm_runtime.people import ImageFrame
 
 from .people import (
     Scene,

@@ -7,9 +7,9 @@ from pycocotools import mask as coco_mask
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.cluster import MaskMaps
-from kdc_mm.codecs.people import Poses
-from kdc_mm.codecs.refine import Refinement, mask_trust
+from kdc_mm_runtime.cluster import MaskMaps
+from kdc_mm_runtime.people import Poses
+from kdc_mm_runtime.refine import Refinement, mask_trust
 
 from .people import STANDING, body_masks, decode_perfect, standing, whole_input
 

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.models.heads.field_head import annotated_poses, merge_flipped
+from kdc_mm_runtime.people import ImageFrame
 from tests.test_codecs.people import Scene
 
 from .samples import NOBODY, codec_config, outlines, pack, pack_two_people, two_people

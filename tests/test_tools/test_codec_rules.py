@@ -10,8 +10,9 @@ import torch
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.benchmarks.codec.random_crowds import STANDING, draw_masks
 from kdc_mm.benchmarks.codec.rules import DEFAULTS, RULES, Rule, changed_codec
-from kdc_mm.codecs import PoseSeg, group
-from kdc_mm.codecs.people import ImageFrame
+from kdc_mm.codecs import PoseSeg
+from kdc_mm_runtime import group
+from kdc_mm_runtime.people import ImageFrame
 from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from kdc_mm.benchmarks.codec.bottomup_codecs import AECodec, Crowd, SPRCodec
 from kdc_mm.benchmarks.codec.ceiling import crowd_in_input, evaluate_keypoints
 from kdc_mm.benchmarks.codec.map_noise import MapNoise
 from kdc_mm.benchmarks.codec.random_crowds import STANDING, draw_masks, make_crowd
-from kdc_mm.codecs.people import ImageFrame
+from kdc_mm_runtime.people import ImageFrame
 from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -44,11 +44,11 @@ from kdc_mm.benchmarks.codec.rules import (  # noqa: E402
     codec_arguments,
 )
 from kdc_mm.codecs import PoseSeg  # noqa: E402
-from kdc_mm.codecs.people import ImageFrame, People  # noqa: E402
 from kdc_mm.config_types import type_class  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.faults import config_or_end  # noqa: E402
+from kdc_mm_runtime.people import ImageFrame, People  # noqa: E402
 
 
 class ImageMaps(NamedTuple):

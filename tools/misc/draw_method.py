@@ -23,7 +23,6 @@ from kdc_mm.codecs.gaussians import (  # noqa: E402
     mask_centroid_response,
     smooth_channels,
 )
-from kdc_mm.codecs.people import ImageFrame  # noqa: E402
 from kdc_mm.codecs.targets import build_mask_fields, build_pose_fields, cell_positions  # noqa: E402
 from kdc_mm.models.losses.instance_losses import instance_means  # noqa: E402
 from kdc_mm.synth_crowd import PRESETS  # noqa: E402
@@ -41,6 +40,7 @@ from kdc_mm.visualization.draw import (  # noqa: E402
     sample_vectors,
 )
 from kdc_mm.visualization.fields import key_centroid_panel  # noqa: E402
+from kdc_mm_runtime.people import ImageFrame  # noqa: E402
 
 #: Sides s·n + 1 of the network's input, px.
 SIZE = 401

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from kdc_mm.codecs import PoseSeg
 from kdc_mm.codecs.gaussians import gaussian
-from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.targets import labelled_centroids
+from kdc_mm_runtime.people import ImageFrame
 
 from .map_noise import MapNoise
 from .perfect_maps import perfect_maps

@@ -10,9 +10,9 @@ from mmpose.datasets.transforms import BottomupRandomAffine
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.datasets import BottomupGetPersonMasks
 from kdc_mm.evaluation import PersonPoseMetric
+from kdc_mm_runtime.people import ImageFrame
 
 from .bottomup_codecs import Crowd, Decoded
 from .map_noise import MapNoise

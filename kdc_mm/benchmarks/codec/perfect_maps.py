@@ -9,10 +9,10 @@ from scipy.sparse.linalg import lsqr
 from torch import Tensor
 
 from kdc_mm.codecs.owner_maps import IGNORED, is_person, keypoint_owner_map
-from kdc_mm.codecs.people import ImageFrame
 from kdc_mm.codecs.pose_seg import PoseSeg
 from kdc_mm.codecs.sampling import corners, sample_axis
 from kdc_mm.codecs.targets import build_pose_fields
+from kdc_mm_runtime.people import ImageFrame
 
 #: Logit of a certain cell.
 _CERTAIN = 8.

@@ -2,7 +2,7 @@
 import cv2
 import numpy as np
 
-from kdc_mm.codecs.people import ImageFrame
+from kdc_mm_runtime.people import ImageFrame
 
 from .bottomup_codecs import Crowd
 

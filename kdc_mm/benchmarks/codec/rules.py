@@ -6,11 +6,11 @@ from unittest import mock
 
 import numpy as np
 
-from kdc_mm.codecs.agreement import KeypointTolerance, Tolerance
-from kdc_mm.codecs.cluster import Candidates
-from kdc_mm.codecs.people import Poses
 from kdc_mm.codecs.pose_seg import PoseSeg
 from kdc_mm.codecs.vote import collect_votes
+from kdc_mm_runtime.agreement import KeypointTolerance, Tolerance
+from kdc_mm_runtime.cluster import Candidates
+from kdc_mm_runtime.people import Poses
 
 
 class Rule(NamedTuple):

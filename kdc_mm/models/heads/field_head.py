@@ -21,7 +21,8 @@ from mmpose.utils.typing import (
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from ...codecs.people import ImageFrame, People, Poses
+from kdc_mm_runtime.people import ImageFrame, People, Poses
+
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
 from ...config_types import build_of_mmpose, type_class

@@ -15,8 +15,9 @@ from mmpose.utils.typing import (
 )
 from torch import Tensor
 
+from kdc_mm_runtime.people import People
+
 from ...codecs.owner_maps import IGNORED, is_person
-from ...codecs.people import People
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map, upsample_to_input
 from ...codecs.targets import build_mask_fields
