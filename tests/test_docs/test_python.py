@@ -20,6 +20,7 @@ from tests.conftest import load_tool
 from tests.test_apis.conftest import inferencer, small_cfg  # noqa: F401
 from tests.test_docs.markdown import ROOT, all_commands, code_blocks, pages, spans
 from tests.test_docs.stand_ins import SMALL_TRAIN
+from tests.test_runtime.conftest import exported  # noqa: F401
 
 #: What tells a block from the others, and the test that runs it.
 TESTED = {
@@ -28,6 +29,7 @@ TESTED = {
     "_base_ = 'kdc_mm::": 'test_a_config_of_any_folder_starts_from_ours',
     'from mmdeploy.apis import': 'test_the_steps_of_mmdeploy_can_be_called',
     'annToMask(results': 'test_results_of_the_tool_load_as_the_page_says',
+    'runtime = Runtime(': 'test_the_runtime_is_called_as_the_page_says',
     'for batch in inferencer(': 'test_the_inferencer_is_called_as_the_page_says',
     '# my/join_masks.py': 'test_masks_of_cvat_join_the_keypoints_that_they_hold',
     '# my/from_label_studio.py': 'test_an_export_of_label_studio_becomes_cocos_layout',
@@ -163,6 +165,15 @@ def test_the_inferencer_is_called_as_the_page_says(
     exec(block_with('for batch in inferencer('), {})
     assert capsys.readouterr().out.count('[60, 80]') >= 2
     assert len(list(photos.glob('out/**/*.jpg'))) == 2
+
+
+def test_the_runtime_is_called_as_the_page_says(photos, exported):  # noqa: F811
+    (photos / 'exported').symlink_to(exported)
+    names = dict(one='photo.jpg', another=np.zeros((30, 20, 3), np.uint8))
+    exec(block_with('runtime = Runtime('), names)
+    people = names['people']
+    assert len(people.masks()) == len(people.scores) > 0
+    assert people.masks().shape[1:] == (60, 80)
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ def texts_of(node):
 
 @pytest.fixture(scope='module')
 def said():
-    """All that kdc_mm and tools may say: a text for each string of the sources."""
+    """All that our packages and tools may say: a text for each string of the sources."""
     found = set()
-    for folder in ('kdc_mm', 'tools'):
+    for folder in ('kdc_mm', 'kdc_mm_runtime', 'tools'):
         for file in (ROOT / folder).rglob('*.py'):
             for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
                 if isinstance(node, (ast.Constant, ast.JoinedStr, ast.BinOp)):

@@ -29,18 +29,21 @@ compares. What a config of the repository sets, `python tools/train.py CONFIG` p
 - A **—** under default: the setting has to be given.
 """
 
-#: Headings, and the folders or files below kdc_mm whose classes stand under them.
+#: Where classes and functions with settings are.
+PACKAGES = ('kdc_mm', 'kdc_mm_runtime')
+
+#: Headings, and the folders or files whose classes stand under them.
 CHAPTERS: Dict[str, Tuple[str, ...]] = {
-    'Codec': ('codecs', ),
-    'Heads': ('models/heads', ),
-    'Losses': ('models/losses', ),
-    'Backbones and necks': ('models/backbones', 'models/necks'),
-    'Data sets': ('datasets', ),
-    'Transforms': ('datasets/transforms', ),
-    'Metrics and evaluators': ('evaluation', ),
-    'Hooks and visualizers': ('visualization', 'engine'),
-    'Inference': ('apis', ),
-    'mmdeploy': ('mmdeploy.py', ),
+    'Codec': ('kdc_mm/codecs', 'kdc_mm_runtime'),
+    'Heads': ('kdc_mm/models/heads', ),
+    'Losses': ('kdc_mm/models/losses', ),
+    'Backbones and necks': ('kdc_mm/models/backbones', 'kdc_mm/models/necks'),
+    'Data sets': ('kdc_mm/datasets', ),
+    'Transforms': ('kdc_mm/datasets/transforms', ),
+    'Metrics and evaluators': ('kdc_mm/evaluation', ),
+    'Hooks and visualizers': ('kdc_mm/visualization', 'kdc_mm/engine'),
+    'Inference': ('kdc_mm/apis', ),
+    'mmdeploy': ('kdc_mm/mmdeploy.py', ),
 }
 
 #: What configs set without naming it.
@@ -184,8 +187,9 @@ def page(root: Path = ROOT) -> str:
     longest_first = sorted(
         ((folder, title) for title, folders in CHAPTERS.items() for folder in folders),
         key=lambda pair: -len(pair[0]))
-    for file in sorted((root / 'kdc_mm').rglob('*.py')):
-        inside = file.relative_to(root / 'kdc_mm')
+    files = [file for package in PACKAGES for file in sorted((root / package).rglob('*.py'))]
+    for file in files:
+        inside = file.relative_to(root)
         for entry in entries_of(ast.parse(file.read_text(encoding='utf-8'))):
             titles = [title for place, title in longest_first if inside.is_relative_to(place)]
             if not titles:

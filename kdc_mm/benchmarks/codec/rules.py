@@ -1,6 +1,5 @@
 """What each rule and constant of decoding is worth: the same maps decoded with it changed."""
 import contextlib
-import importlib
 from typing import Any, Callable, Dict, Iterator, NamedTuple
 from unittest import mock
 
@@ -18,8 +17,9 @@ class Rule(NamedTuple):
 
     ``name`` of the rule, ``change`` in words; ``settings`` of :class:`PoseSeg` by dotted name, each
     a value or what gives it for a codec of default settings; ``constants`` and functions of
-    :mod:`kdc_mm.codecs` by ``module.name``, which take the place of those there. Compiled kernels
-    keep what they were compiled with: their constants are arguments.
+    :mod:`kdc_mm_runtime` by ``module.name``, or of another package by its whole name, which take
+    the place of those there. Compiled kernels keep what they were compiled with: their constants
+    are arguments.
     """
     name: str
     change: str
@@ -50,8 +50,9 @@ def changed_codec(settings: Dict, rule: Rule) -> Iterator[PoseSeg]:
     with contextlib.ExitStack() as stack:
         for name, value in rule.constants.items():
             module, _, attribute = name.rpartition('.')
-            module = importlib.import_module(f'kdc_mm.codecs.{module}')
-            stack.enter_context(mock.patch.object(module, attribute, value))
+            if '.' not in module:
+                module = f'kdc_mm_runtime.{module}'
+            stack.enter_context(mock.patch(f'{module}.{attribute}', value))
         yield PoseSeg(**settings)
 
 
@@ -110,7 +111,8 @@ RULES = [
     Rule('vote_radius', 'R', settings=dict(vote_radius=lambda codec: codec.radius)),
     *_setting('max_votes', 6000),
     Rule('F* weighs votes (eq. 3)', 'off', constants={
-        'pose_seg.collect_votes': _unweighted_votes, 'decoder.full_disk_weight': _cells_within}),
+        'kdc_mm.codecs.pose_seg.collect_votes': _unweighted_votes,
+        'decoder.full_disk_weight': _cells_within}),
     Rule('votes for other persons stay apart', 'off', constants={
         'merge.merging_tolerance': _votes_of_one_place}),
     Rule('merge_radius', 'vote radius',
