@@ -9,7 +9,7 @@ from mmpose.registry import METRICS, MODELS
 
 CONFIGS = sorted(
     str(file.relative_to('configs')) for file in Path('configs').rglob('*.py')
-    if '_base_' not in file.parts and file.name != 'ablations.py')
+    if '_base_' not in file.parts)
 
 
 #: Without KDC's own heads.
