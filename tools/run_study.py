@@ -324,15 +324,21 @@ class Bench:
 
 
 class lock_of:
-    """A run's folder for one process; entering says whether it is this one."""
+    """A folder for one process at a time; entering says whether it is this one.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder (Path): Is made.
+        wait (bool): Until it is.
+    """
+
+    def __init__(self, folder: Path, wait: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.file: TextIO = (folder / 'lock').open('w')
+        self.how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
 
     def __enter__(self) -> bool:
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.file, self.how)
         except BlockingIOError:
             return False
         return True
@@ -379,7 +385,8 @@ def main(argv=None) -> int:
         if args.checkpoint is not None:
             check_checkpoint(args.checkpoint)
         if not args.tables:
-            make_data(study, bench.splits)
+            with lock_of(bench.splits, wait=True):
+                make_data(study, bench.splits)
     except (StudyError, ConfigError, CheckpointError) as error:
         sys.exit(f'error: {error}')
     status = 0
