@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mmcv.ops import DeformConv2d
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
@@ -155,7 +156,7 @@ def test_every_head_has_the_same_backbone_and_neck(all_heads):
     assert all(sizes(model) == expected for model in models.values())
     names = {head: type(getattr(model, 'head', model)).__name__ for head, model in models.items()}
     assert names == dict(
-        kdc='KDCHead', associative_embedding='AssociativeEmbeddingHead', dekr='DEKRHead',
+        kdc='KDCHead', associative_embedding='AssociativeEmbeddingHead', dekr='SampledDEKRHead',
         cid='CIDHead', mask_rcnn='MaskRCNN')
 
 
@@ -211,6 +212,21 @@ def decoded(head, codec, encoded):
         return codec.decode(heatmaps, np.ones((1, 1)))[0][0] + 2  # CIDHead's half cell
     heatmaps = torch.as_tensor(encoded['heatmaps'])[None].clamp(min=1e-6)
     return codec.batch_decode(heatmaps, torch.zeros_like(heatmaps))[0][0][0]
+
+
+def test_deformable_convolutions_by_sampling_are_those_of_mmcv():
+    torch.manual_seed(0)
+    conv = DeformConv2d(6, 6, 3, padding=1, groups=3, deform_groups=3, bias=False)
+    x, offset = torch.randn(2, 6, 7, 9), 2 * torch.randn(2, 54, 7, 9)
+    gradients = []
+    for kind in (DeformConv2d, parts.SampledDeformConv2d):
+        conv.__class__ = kind
+        inputs = [x.clone().requires_grad_(), offset.clone().requires_grad_()]
+        output = conv(*inputs)
+        gradients.append([output, *torch.autograd.grad(
+            (output * output.detach()).sum(), [*inputs, conv.weight])])
+    for expected, found in zip(*gradients):
+        assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_a_detector_learns_the_masks_that_kdc_learns():

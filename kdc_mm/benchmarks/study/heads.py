@@ -62,12 +62,14 @@ def associative_embedding(cfg: Config) -> None:
 def dekr(cfg: Config) -> None:
     """MMPose's DEKR, without the network that rescores, which was trained on COCO's poses.
 
-    The displacements' weight grows on smaller maps as AE's weight of tags does.
+    - The displacements' weight grows on smaller maps as AE's weight of tags does.
+    - Its deformable convolutions are computed in a way that suits CPUs
+      (:class:`.parts.SampledDeformConv2d`).
     """
     published = load_config(DEKR_CONFIG)
     codec = _even_codec(cfg, published)
     _merge_levels(cfg, 'concat')
-    _replace_head(cfg, published, codec, rescore_cfg=None,
+    _replace_head(cfg, published, codec, type='SampledDEKRHead', rescore_cfg=None,
                   displacement_loss=_weighed(published.model.head.displacement_loss, codec))
 
 

@@ -5,15 +5,17 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmcv.ops import DeformConv2d
 from mmcv.transforms import BaseTransform
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from mmpose.codecs import DecoupledHeatmap
 from mmpose.datasets.transforms.formatting import image_to_tensor
+from mmpose.models.heads import DEKRHead
 from mmpose.models.necks import FPN
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
 
@@ -57,6 +59,55 @@ class MergedFPN(FPN):
         return [sum(maps) if self.levels == 'sum' else torch.cat(maps, 1)]
 
 
+class SampledDeformConv2d(DeformConv2d):
+    """mmcv's deformable convolution by PyTorch's ``grid_sample``: the same function of the same
+    weights, many times faster on a CPU, where mmcv's is a plain loop.
+
+    Of stride and dilation 1, with padding that keeps the size, as DEKR's are.
+    """
+
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        """
+        Args:
+            x (Tensor): (B, C, h, w).
+            offset (Tensor): (B, 2 · g · k², h, w): y, x of each of k² taps of g groups, cells.
+
+        Returns:
+            Tensor: (B, out_channels, h, w).
+        """
+        batch, channels, height, width = x.shape
+        groups, taps = self.deform_groups, self.kernel_size[0] * self.kernel_size[1]
+        place = offset.reshape(batch * groups, taps, 2, height, width) + self._taps(x)
+        size = place.new_tensor([height - 1, width - 1])[:, None, None]
+        grid = (2 * place / size - 1).flip(2).permute(0, 1, 3, 4, 2).flatten(1, 2)
+        sampled = F.grid_sample(x.reshape(batch * groups, channels // groups, height, width), grid,
+                                padding_mode='zeros', align_corners=True)
+        sampled = sampled.reshape(batch, self.groups, -1, height * width)
+        weight = self.weight.reshape(self.groups, -1, sampled.shape[2])
+        return torch.matmul(weight, sampled).reshape(batch, -1, height, width)
+
+    def _taps(self, x: Tensor) -> Tensor:
+        """Where each tap is without offset: (k², 2, h, w) y, x."""
+        cell = [torch.arange(side, dtype=x.dtype, device=x.device) for side in x.shape[2:]]
+        tap = [torch.arange(side, dtype=x.dtype, device=x.device) - pad
+               for side, pad in zip(self.kernel_size, self.padding)]
+        middle = torch.stack(torch.meshgrid(*cell, indexing='ij'))
+        shift = torch.stack(torch.meshgrid(*tap, indexing='ij')).flatten(1).T
+        return middle + shift[:, :, None, None]
+
+
+@MODELS.register_module()
+class SampledDEKRHead(DEKRHead):
+    """MMPose's ``DEKRHead`` with :class:`SampledDeformConv2d`, so that a CPU can train it."""
+
+    def _make_displacement_conv_layers(self, **settings) -> nn.Module:
+        layers = super()._make_displacement_conv_layers(**settings)
+        for layer in layers.modules():
+            if isinstance(layer, DeformConv2d):
+                layer.__class__ = SampledDeformConv2d
+        return layers
+
+
 @KEYPOINT_CODECS.register_module()
 class UnshiftedDecoupledHeatmap(DecoupledHeatmap):
     """MMPose's codec of CID, decoded to where it encodes.
@@ -65,12 +116,12 @@ class UnshiftedDecoupledHeatmap(DecoupledHeatmap):
       adds half a cell to what it decodes, as if keypoints were rounded down. That is 2 px too far
       right and down, which this codec takes off beforehand.
     - MMPose draws a Gaussian a cell too far left and up where the fraction of 3σ is below one half.
-      CID's σ is of any size, one per person: here 3σ is a whole number.
+      CID's σ is of any size, one per person: here the fraction is three quarters.
     """
 
     def _get_instance_wise_sigmas(self, bbox: np.ndarray) -> np.ndarray:
         """σ (N,) of persons with boxes (N, 4, 2), cells."""
-        return np.maximum(np.round(3 * super()._get_instance_wise_sigmas(bbox)), 1) / 3
+        return (np.floor(3 * super()._get_instance_wise_sigmas(bbox)) + 0.75) / 3
 
     def decode(self, instance_heatmaps: np.ndarray,
                instance_scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

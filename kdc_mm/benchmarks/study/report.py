@@ -132,7 +132,7 @@ def training_table(study: Study, finals: Dict[str, List[Dict]], results: Dict[Ru
 
 def _choice_tables(study: Study, results: Dict[Run, Dict]) -> Dict[str, Table]:
     """AP on the images held apart by learning rate, and the one that was taken."""
-    rows, width = [], 0
+    rows, edges, width = [], [], 0
     for entry in study.entries:
         runs = choice_runs(study, entry)
         if not any(run in results for run in runs):
@@ -143,6 +143,8 @@ def _choice_tables(study: Study, results: Dict[Run, Dict]) -> Dict[str, Table]:
             chosen = None
         cells = [_choice(run, results.get(run), entry, run.learning_rate == chosen)
                  for run in runs]
+        if chosen in (min(entry.learning_rates), max(entry.learning_rates)):
+            edges.append(entry.name)
         width = max(width, len(cells))
         rows.append([entry.name, TASK_NAMES[entry.tasks[0]], *cells])
     if not rows:
@@ -152,6 +154,9 @@ def _choice_tables(study: Study, results: Dict[Run, Dict]) -> Dict[str, Table]:
     share = f'{100 * study.choice_share:g} %'
     below = [f'Runs that saw {share} of the images, judged on training images held apart. The best '
              'is what the runs above were trained with.']
+    if edges:
+        below.append(f'{", ".join(edges)}: the best is the lowest or the highest that was tried; '
+                     'others beyond it may be better.')
     return {'Choice of learning rates': Table(headings, [('', len(headings))], rows, below)}
 
 
