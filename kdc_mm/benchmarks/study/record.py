@@ -25,8 +25,8 @@ class StudyRecordHook(Hook):
     before is done first.
 
     Costs are processor time of this process, which loads its images itself: seconds of training
-    (loading, network, losses, optimiser; no validation), and milliseconds per image of prediction
-    (network and decoding; no loading).
+    (loading, network, losses, optimiser; no validation), and milliseconds of an image's prediction
+    (network and decoding; no loading), the median over images.
 
     Args:
         batch (int): Images per iteration.
@@ -69,7 +69,7 @@ class StudyRecordHook(Hook):
             self._write(runner, runner.iter + 1)
 
     def before_val_epoch(self, runner) -> None:
-        self.validation = dict(seconds=0., images=0, scores=[])
+        self.validation = dict(ms=[], scores=[])
 
     before_test_epoch = before_val_epoch
 
@@ -80,8 +80,8 @@ class StudyRecordHook(Hook):
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None,
                        outputs: Optional[Sequence] = None) -> None:
-        self.validation['seconds'] += time.process_time() - self._started
-        self.validation['images'] += len(outputs)
+        elapsed = time.process_time() - self._started
+        self.validation['ms'].append(1e3 * elapsed / max(len(outputs), 1))
         self.validation['scores'] += [
             np.asarray(sample.pred_instances.keypoint_scores) for sample in outputs
             if 'keypoint_scores' in sample.pred_instances]
@@ -115,7 +115,7 @@ class StudyRecordHook(Hook):
             iteration=runner.iter,
             samples=runner.iter * self.batch,
             cpu_seconds=round(self.cpu_seconds, 2),
-            run_ms=round(1e3 * found['seconds'] / max(found['images'], 1), 3),
+            run_ms=round(float(np.median(found['ms'])), 3),
             figures={task: {name: round(value, 3) for name, value in figures.items()}
                      for task, figures in figures_of(metrics).items()},
             keypoint_scores=mean_keypoint_scores(found['scores'])))
