@@ -58,6 +58,8 @@ from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 #: What LossGuardHook says of a run that nothing can mend but a lower learning rate.
 DIVERGED = 'Training stopped:'
+#: Seconds between two looks at what other processes have left.
+WAIT_S = 3
 #: Seconds between two lines where there is no terminal.
 LINE_S = 60
 
@@ -134,21 +136,32 @@ class Bench:
     def work(self) -> int:
         """Run what there is to run; 1 if a run failed."""
         failed: List[Run] = []
-        elsewhere: List[Run] = []
+        waiting = False
         while True:
             results = self.collected().results
-            left = [run for run in self.lacking(results) if run not in failed + elsewhere]
+            left = [run for run in self.lacking(results) if run not in failed]
             if not left or self.is_late():
                 break
-            run = left[0]
+            if self.do_one(left, self.unplanned(results), failed):
+                waiting = False
+                continue
+            if not waiting:
+                self.say(f'Other processes are at {", ".join(run.name for run in left)}: waiting '
+                         'for what they leave')
+            waiting = True
+            time.sleep(WAIT_S)
+        return int(bool(failed))
+
+    def do_one(self, left: List[Run], unplanned: int, failed: List[Run]) -> bool:
+        """Do the first run that no other process is at; whether there was one."""
+        for run in left:
             with lock_of(self.folder(run)) as locked:
                 if locked:
-                    if not self.do(run, left, self.unplanned(results)):
+                    # it may have been finished since
+                    if run not in self.collected().results and not self.do(run, left, unplanned):
                         failed.append(run)
-                else:
-                    self.say(f'{run.name}: another process is at it')
-                    elsewhere.append(run)
-        return int(bool(failed))
+                    return True
+        return False
 
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline

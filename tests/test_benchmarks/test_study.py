@@ -581,13 +581,19 @@ def test_a_run_that_diverges_is_a_result_and_one_that_fails_is_tried_again(tool,
     assert diverged not in started and 'dekr-final-lr0.001-seed1' in started
 
 
-def test_a_run_of_another_process_is_left_to_it(tool, started, write, tmp_path, capsys):
+def test_a_run_of_another_process_is_left_to_it(tool, started, write, tmp_path, capsys,
+                                                monkeypatch):
+    def ctrl_c(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool.time, 'sleep', ctrl_c)  # when it begins to wait
     folder = tmp_path / 'out/runs/dekr-choice-lr0.002-seed0'
     with tool.lock_of(folder) as locked:
         assert locked
-        assert tool.main([str(write()), '--out', str(tmp_path / 'out'), '--only', 'dekr']) == 0
+        arguments = [str(write()), '--out', str(tmp_path / 'out'), '--only', 'dekr']
+        assert tool.main(arguments) == tool.INTERRUPTED
     assert started == ['dekr-choice-lr0.001-seed0', 'dekr-choice-lr0.004-seed0']
-    assert 'another process is at it' in capsys.readouterr().err
+    assert 'Other processes are at dekr-choice-lr0.002-seed0' in capsys.readouterr().err
 
 
 def test_tables_show_means_spreads_and_costs(tool, write, tmp_path):
