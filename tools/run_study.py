@@ -18,6 +18,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -155,10 +156,12 @@ class Bench:
     def do_one(self, left: List[Run], unplanned: int, failed: List[Run]) -> bool:
         """Do the first run that no other process is at; whether there was one."""
         for run in left:
-            with lock_of(self.folder(run)) as locked:
+            lock = lock_of(self.folder(run))
+            with lock as locked:
                 if locked:
                     # it may have been finished since
-                    if run not in self.collected().results and not self.do(run, left, unplanned):
+                    if run not in self.collected().results and not self.do(
+                            run, left, unplanned, lock.file):
                         failed.append(run)
                     return True
         return False
@@ -169,8 +172,11 @@ class Bench:
     def folder(self, run: Run) -> Path:
         return self.out / 'runs' / run.name
 
-    def do(self, run: Run, left: List[Run], unplanned: int) -> bool:
-        """Do a run, or a part of it where the time is up; whether that went well."""
+    def do(self, run: Run, left: List[Run], unplanned: int, lock: TextIO) -> bool:
+        """Do a run, or a part of it where the time is up; whether that went well.
+
+        The process that trains holds the lock as well, should this one be killed.
+        """
         folder = self.folder(run)
         entry = self.study.entry(run.entry)
         try:
@@ -180,7 +186,8 @@ class Bench:
             return False
         with (folder / 'log.txt').open('ab') as log:
             start = log.tell()
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment())
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment(),
+                                       pass_fds=[lock.fileno()])
             try:
                 self.watch(process, run, left, unplanned)
             finally:
@@ -381,8 +388,14 @@ def adapted(study: Study, args: argparse.Namespace) -> Study:
     return study
 
 
+def interrupt(*signal_and_frame) -> None:
+    """End as Ctrl-C does: what trains is ended, and the tables are written."""
+    raise KeyboardInterrupt
+
+
 def main(argv=None) -> int:
     args = parse_args(argv)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         study = read_study(args.study)
         if args.out is None:

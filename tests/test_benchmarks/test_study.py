@@ -495,7 +495,7 @@ def started(tool, monkeypatch):
     runs = Started()
 
     class Pretended:
-        def __init__(self, command, stdout, stderr, env):
+        def __init__(self, command, stdout, stderr, env, pass_fds):
             folder = Path(command[command.index('--work-dir') + 1])
             name = folder.name
             runs.append(name)
