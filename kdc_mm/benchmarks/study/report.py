@@ -31,7 +31,7 @@ def write_study(out: Path, study: Study, collected: Collected) -> None:
     """
     results = collected.results
     name = study.title
-    tasks = tuple(task for task in TASKS if any(task in one.tasks for one in study.entries))
+    tasks = tasks_of(study)
     board = Board(
         title=study.title,
         datasets=(BoardDataset(name, tasks), ),
@@ -49,6 +49,11 @@ def write_study(out: Path, study: Study, collected: Collected) -> None:
                if (curves := curves_of(finals, task, key, unit))],
         content=dict(study=study.name, runs=list(results.values()), ignored=collected.ignored))
     write_reports(out, board, rows, None, {}, addition)
+
+
+def tasks_of(study: Study) -> Tuple[str, ...]:
+    """What the entries of a study are evaluated on."""
+    return tuple(task for task in TASKS if any(task in one.tasks for one in study.entries))
 
 
 def final_results(study: Study, entry: StudyEntry, results: Dict[Run, Dict]) -> List[Dict]:
@@ -107,9 +112,10 @@ def curves_of(finals: Dict[str, List[Dict]], task: str, key: str, unit: float) -
 
 
 def training_table(study: Study, finals: Dict[str, List[Dict]], results: Dict[Run, Dict]) -> Table:
-    """What each entry was trained with, and what it cost."""
+    """What each entry was trained with, what it cost, and what it reached."""
+    tasks = tasks_of(study)
     headings = ['model', 'kind', 'seeds', 'learning rate', 'images seen', 'CPU to train [min]',
-                'CPU to run [ms per image]']
+                'CPU to run [ms per image]', *(f'{TASK_NAMES[task]} AP' for task in tasks)]
     rows, below = [], []
     for entry in study.entries:
         found = finals[entry.name]
@@ -120,7 +126,9 @@ def training_table(study: Study, finals: Dict[str, List[Dict]], results: Dict[Ru
         rows.append([
             entry.name, entry.kind,
             ', '.join(str(one['seed']) for one in found) or None, ', '.join(rates) or None,
-            (max(images), 0) if images else None, _cell(minutes, 1), _cell(run_ms, 1)])
+            (max(images), 0) if images else None, _cell(minutes, 1), _cell(run_ms, 1),
+            *(_cell([figure(one, task) for one in found], 1) if task in entry.tasks else None
+              for task in tasks)])
         try:
             chosen_learning_rate(study, entry, results)
         except LookupError as lacking:
