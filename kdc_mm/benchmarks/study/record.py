@@ -33,7 +33,7 @@ class StudyRecordHook(Hook):
         interval_s (float): Seconds between two notes. Defaults to 3.
     """
 
-    priority = 'LOWEST'
+    priority = 'LOW'  # before checkpoints, which hold the costs of their last iteration
 
     def __init__(self, batch: int, interval_s: float = 3.) -> None:
         self.batch = batch
