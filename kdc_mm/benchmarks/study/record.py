@@ -52,7 +52,7 @@ class StudyRecordHook(Hook):
         self.cpu_seconds = kept.get('cpu_seconds', 0.)
         self.curve = list(kept.get('curve', []))
 
-    def before_train(self, runner) -> None:
+    def before_train_epoch(self, runner) -> None:  # when all hooks are ready for a validation
         if self._lacks_validation(runner):
             runner.val_loop.run()
         self._write(runner)
