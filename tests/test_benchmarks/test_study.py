@@ -157,7 +157,7 @@ def test_every_head_has_the_same_backbone_and_neck(all_heads):
     names = {head: type(getattr(model, 'head', model)).__name__ for head, model in models.items()}
     assert names == dict(
         kdc='KDCHead', associative_embedding='AssociativeEmbeddingHead', dekr='SampledDEKRHead',
-        cid='SteadyCIDHead', mask_rcnn='MaskRCNN')
+        cid='CIDHead', mask_rcnn='MaskRCNN')
 
 
 def test_kdc_on_the_merged_pyramid_is_the_network_of_its_config(all_heads):

@@ -74,13 +74,12 @@ def dekr(cfg: Config) -> None:
 
 
 def cid(cfg: Config) -> None:
-    """MMPose's CID, decoded to where it encodes (:class:`.parts.UnshiftedDecoupledHeatmap`), with
-    initial weights that short training can start from (:class:`.parts.SteadyCIDHead`)."""
+    """MMPose's CID, decoded to where it encodes (:class:`.parts.UnshiftedDecoupledHeatmap`)."""
     published = load_config(CID_CONFIG)
     codec = _even_codec(cfg, published)
     codec.type = 'UnshiftedDecoupledHeatmap'
     _merge_levels(cfg, 'concat')
-    _replace_head(cfg, published, codec, type='SteadyCIDHead')
+    _replace_head(cfg, published, codec)
     cfg.model.train_cfg = published.model.train_cfg
 
 

@@ -9,11 +9,10 @@ from mmcv.ops import DeformConv2d
 from mmcv.transforms import BaseTransform
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmengine.model import xavier_init
 from mmengine.structures import InstanceData
 from mmpose.codecs import DecoupledHeatmap
 from mmpose.datasets.transforms.formatting import image_to_tensor
-from mmpose.models.heads import CIDHead, DEKRHead
+from mmpose.models.heads import DEKRHead
 from mmpose.models.necks import FPN
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 from torch import Tensor, nn
@@ -107,23 +106,6 @@ class SampledDEKRHead(DEKRHead):
             if isinstance(layer, DeformConv2d):
                 layer.__class__ = SampledDeformConv2d
         return layers
-
-
-@MODELS.register_module()
-class SteadyCIDHead(CIDHead):
-    """MMPose's ``CIDHead`` whose decoupling starts with weights that keep features their size.
-
-    It multiplies and convolves features four times on their way to a person's heatmaps. With
-    MMPose's initial weights, of 0.001, nothing comes through until an adaptive optimiser has raised
-    all of them at once; then the loss bursts, and in short training it does not come back.
-    """
-
-    def init_weights(self) -> None:
-        super().init_weights()
-        gfd = self.gfd_module
-        for layer in gfd.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer is not gfd.heatmap_conv:
-                xavier_init(layer)
 
 
 @KEYPOINT_CODECS.register_module()
