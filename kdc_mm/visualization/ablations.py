@@ -7,10 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-#: Figure of a metric → its name in MMPose's and mmdet's logs.
-KEYPOINT_AP = {'AP': 'AP', 'AP50': 'AP .5', 'AP75': 'AP .75', 'APM': 'AP (M)', 'APL': 'AP (L)'}
-MASK_AP = {'AP': 'segm_mAP', 'AP50': 'segm_mAP_50', 'AP75': 'segm_mAP_75', 'APM': 'segm_mAP_m',
-           'APL': 'segm_mAP_l'}
+#: Figures that are drawn as bars.
+BARS = ('AP', 'AP50', 'AP75', 'APM', 'APL')
 
 Entries = List[dict]
 
@@ -19,16 +17,17 @@ def draw_ablations(entries: Entries, folder: Union[str, Path]) -> List[Path]:
     """Draw every figure of which there are results.
 
     Args:
-        entries (list[dict]): Finished entries: ``study``, ``setting``, ``metrics`` (as logged) and
-            ``keypoint_scores`` (name → mean confidence where the keypoint was found).
+        entries (list[dict]): Finished entries: ``group``, ``setting``, ``figures`` (task → figure
+            → percentage) and ``keypoint_scores`` (name → mean confidence where the keypoint was
+            found).
         folder (str | Path): Folder for the pictures.
 
     Returns:
         list[Path]: The pictures.
     """
     drawn = []
-    for name, (studies, draw) in FIGURES.items():
-        chosen = [entry for entry in entries if entry['study'] in studies]
+    for name, (groups, draw) in FIGURES.items():
+        chosen = [entry for entry in entries if entry['group'] in groups]
         if chosen:
             path = Path(folder) / f'{name}.png'
             draw(chosen, path)
@@ -39,7 +38,7 @@ def draw_ablations(entries: Entries, folder: Union[str, Path]) -> List[Path]:
 def draw_key_centroid(entries: Entries, path: Path) -> None:
     """Table 7: keypoint AP with and without KeyCentroids."""
     axes = figure_of(1)
-    draw_bars(axes[0], entries, KEYPOINT_AP)
+    draw_bars(axes[0], entries, 'keypoints')
     axes[0].set(title='KeyCentroid (table 7)', ylabel='keypoint AP')
     finish(axes, path)
 
@@ -63,7 +62,7 @@ def draw_radius(entries: Entries, path: Path) -> None:
 def draw_mask_centroid(entries: Entries, path: Path) -> None:
     """Fig. 8: mask AP with static and with dynamic MaskCentroids."""
     axes = figure_of(1)
-    draw_bars(axes[0], entries, MASK_AP)
+    draw_bars(axes[0], entries, 'segm')
     axes[0].set(title='MaskCentroid (fig. 8)', ylabel='mask AP')
     finish(axes, path)
 
@@ -71,9 +70,10 @@ def draw_mask_centroid(entries: Entries, path: Path) -> None:
 def draw_point_sigma(entries: Entries, path: Path) -> None:
     """Fig. 9: keypoint AP over σ of high- and of low-variance keypoints."""
     axes = figure_of(1)
-    for study, label in (('sigma-high-variance', 'high-variance keypoints'),
+    for group, label in (('sigma-high-variance', 'high-variance keypoints'),
                          ('sigma-low-variance', 'low-variance keypoints')):
-        draw_curve(axes[0], [entry for entry in entries if entry['study'] == study], 'AP', label)
+        chosen = [entry for entry in entries if entry['group'] == group]
+        draw_curve(axes[0], chosen, 'keypoints', 'AP', label)
     axes[0].set(title='point-wise Gaussian (fig. 9)', xlabel='σ [map cells]', ylabel='keypoint AP')
     finish(axes, path)
 
@@ -82,12 +82,12 @@ def draw_instance_sigma(entries: Entries, path: Path) -> None:
     """Fig. 10: mask AP over σ of the semantic map."""
     axes = figure_of(1)
     for label in ('AP', 'AP50', 'AP75'):
-        draw_curve(axes[0], entries, MASK_AP[label], label)
+        draw_curve(axes[0], entries, 'segm', label, label)
     axes[0].set(title='instance-wise Gaussian (fig. 10)', xlabel='σ [map cells]', ylabel='mask AP')
     finish(axes, path)
 
 
-#: Name of a picture → the studies in it and what draws them.
+#: Name of a picture → the groups in it and what draws them.
 FIGURES: Dict[str, tuple] = {
     'table7_key_centroid': (('key-centroid', ), draw_key_centroid),
     'fig7_radius': (('radius', ), draw_radius),
@@ -97,35 +97,33 @@ FIGURES: Dict[str, tuple] = {
 }
 
 
-def metric_of(entry: dict, name: str) -> float:
-    """A logged figure whatever its prefix; not a number where it was not logged, or is -1 because
-    nothing is annotated."""
-    values = [value for key, value in entry['metrics'].items() if key.split('/')[-1] == name]
-    return values[0] if values and values[0] >= 0 else float('nan')
+def figure(entry: dict, task: str, name: str) -> float:
+    """A percentage; not a number where nobody of that size is annotated."""
+    return entry['figures'].get(task, {}).get(name, float('nan'))
 
 
 def in_order(entries: Entries) -> Entries:
     return sorted(entries, key=lambda entry: entry['setting'])
 
 
-def draw_bars(axis: Axes, entries: Entries, metrics: Dict[str, str]) -> None:
+def draw_bars(axis: Axes, entries: Entries, task: str) -> None:
     """A group of bars for each figure, a bar for each setting."""
-    places = np.arange(len(metrics))
+    places = np.arange(len(BARS))
     width = 0.8 / len(entries)
     for number, entry in enumerate(in_order(entries)):
-        heights = [metric_of(entry, name) for name in metrics.values()]
+        heights = [figure(entry, task, name) for name in BARS]
         bars = axis.bar(places + (number - (len(entries) - 1) / 2) * width, heights, width,
                         label=str(entry['setting']))
-        axis.bar_label(bars, fmt='%.3f', fontsize=8)
-    axis.set_xticks(places, list(metrics))
+        axis.bar_label(bars, fmt='%.1f', fontsize=8)
+    axis.set_xticks(places, BARS)
 
 
-def draw_curve(axis: Axes, entries: Entries, metric: str, label: str) -> None:
+def draw_curve(axis: Axes, entries: Entries, task: str, name: str, label: str) -> None:
     """A figure over the settings."""
     if entries:
         ordered = in_order(entries)
         axis.plot([entry['setting'] for entry in ordered],
-                  [metric_of(entry, metric) for entry in ordered], 'o-', lw=1.6, label=label)
+                  [figure(entry, task, name) for entry in ordered], 'o-', lw=1.6, label=label)
 
 
 def figure_of(columns: int) -> List[Axes]:

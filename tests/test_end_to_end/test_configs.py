@@ -9,7 +9,7 @@ from mmpose.registry import METRICS, MODELS
 
 CONFIGS = sorted(
     str(file.relative_to('configs')) for file in Path('configs').rglob('*.py')
-    if not {'_base_', 'deploy'} & set(file.parts) and file.name != 'ablations.py')
+    if not {'_base_', 'deploy'} & set(file.parts))
 
 
 #: Without KDC's own heads.

@@ -67,6 +67,33 @@ def cost_against_persons(cost: Dict) -> str:
     return _svg(figure)
 
 
+def accuracy_along(title: str, label: str,
+                   curves: Dict[str, Sequence[Tuple[Sequence[float], Sequence[float]]]]) -> str:
+    """AP along training.
+
+    Args:
+        title (str): Data set and task.
+        label (str): What the horizontal axis shows.
+        curves (dict): Name → for each of its runs the positions and the APs in percent. Runs of one
+            name share a colour.
+
+    Returns:
+        str: An ``<svg>`` element.
+    """
+    figure, axes = _axes(title)
+    for number, (name, runs) in enumerate(curves.items()):
+        color = _COLORS[number % len(_COLORS)]
+        for index, (positions, values) in enumerate(runs):
+            axes.plot(positions, values, 'o-', color=color, lw=1.4, ms=3.5,
+                      label=None if index else name)
+    axes.set(xlabel=label, ylabel='AP')
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.legend(frameon=False, fontsize=9, loc='center left', bbox_to_anchor=(1, 0.5))
+    return _svg(figure)
+
+
 def _axes(title: str):
     figure = Figure(figsize=(6.6, 4.2), layout='constrained')
     FigureCanvasSVG(figure)

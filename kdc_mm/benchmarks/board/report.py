@@ -24,13 +24,15 @@ class Row(NamedTuple):
     """An entry's results.
 
     ``measured`` like its published figures; ``speed`` a result of
-    :mod:`kdc_mm.benchmarks.network.speed`; ``absent`` says per data set, or for 'speed', why there
-    is no measured figure.
+    :mod:`kdc_mm.benchmarks.network.speed`, or some of its columns; ``absent`` says per data set, or
+    for 'speed', why there is no measured figure; ``spread`` has, of figures that are means of runs,
+    half the distance between the best and the worst.
     """
     entry: BoardEntry
     measured: Figures
     speed: Optional[Dict]
     absent: Dict[str, str]
+    spread: Figures = {}
 
     def figures(self, source: str) -> Figures:
         return self.measured if source == 'measured' else getattr(self.entry, source)
@@ -38,15 +40,24 @@ class Row(NamedTuple):
 
 class Table(NamedTuple):
     """``headings`` of all columns, the ``groups`` above them as (title, columns), and ``rows`` of
-    cells: text, or a number and its decimals, or ``None`` for what is absent."""
+    cells: text, or a number, its decimals and if it has one its spread, or ``None`` for what is
+    absent."""
     headings: List[str]
     groups: List[Tuple[str, int]]
     rows: List[List]
     below: List[str]
 
 
+class Addition(NamedTuple):
+    """What stands in a report beside the board's own: ``tables`` by title, ``plots`` as SVG, and
+    ``content`` for programs."""
+    tables: Dict[str, Table]
+    plots: List[str]
+    content: Dict
+
+
 def write_reports(out: Path, board: Board, rows: Sequence[Row], persons: Optional[Dict],
-                  settings: Dict) -> None:
+                  settings: Dict, addition: Addition = Addition({}, [], {})) -> None:
     """Write ``leaderboard.md``, ``.json`` and ``.html``.
 
     Args:
@@ -55,15 +66,17 @@ def write_reports(out: Path, board: Board, rows: Sequence[Row], persons: Optiona
         rows (sequence[Row]): One per entry.
         persons (dict | None): ``persons``, and ``total_ms`` by entry.
         settings (dict): How speed was measured, for the reader.
+        addition (Addition): What the caller has beside.
     """
-    tables = tables_of(board, rows)
+    tables = {**tables_of(board, rows), **addition.tables}
     out.mkdir(parents=True, exist_ok=True)
-    (out / 'leaderboard.json').write_text(
-        json.dumps(as_json(board, rows, persons, settings), indent=1) + '\n')
+    content = {**as_json(board, rows, persons, settings), **addition.content}
+    (out / 'leaderboard.json').write_text(json.dumps(content, indent=1) + '\n')
     (out / 'leaderboard.md').write_text(as_markdown(board, tables, settings))
     plots = [accuracy_against_fps(*one) for one in accuracy_points(board, rows)]
     if persons is not None:
         plots.append(cost_against_persons(persons))
+    plots += addition.plots
     (out / 'leaderboard.html').write_text(as_html(board, tables, plots, settings))
 
 
@@ -84,11 +97,14 @@ def _overview(board: Board, rows: Sequence[Row]) -> Table:
         headings.append('framework')
         groups = [('', 2)]
         columns.append([row.entry.framework or None for row in rows])
-    if any(row.speed for row in rows):
-        groups.append(('speed, measured here', len(SPEED_COLUMNS)))
-        for key, (heading, decimals) in SPEED_COLUMNS.items():
+    speeds = [row.speed or {} for row in rows]
+    speed_columns = {key: column for key, column in SPEED_COLUMNS.items()
+                     if any(key in speed for speed in speeds)}
+    if speed_columns:
+        groups.append(('speed, measured here', len(speed_columns)))
+        for key, (heading, decimals) in speed_columns.items():
             headings.append(heading)
-            columns.append([(row.speed[key], decimals) if row.speed else None for row in rows])
+            columns.append([(speed[key], decimals) if key in speed else None for speed in speeds])
     below += _absent(rows, 'speed', 'speed', [row.speed is not None for row in rows])
     for dataset in board.datasets:
         for task in dataset.tasks:
@@ -135,7 +151,10 @@ def _details(rows: Sequence[Row], dataset: str, task: str) -> Optional[Table]:
 
 def _figure(row: Row, source: str, dataset: str, task: str, metric: str):
     value = row.figures(source).get(dataset, {}).get(task, {}).get(metric)
-    return None if value is None else (value, 1)
+    if value is None:
+        return None
+    spread = row.spread.get(dataset, {}).get(task, {}).get(metric) if source == 'measured' else None
+    return (value, 1) if spread is None else (value, 1, spread)
 
 
 def _is_there(cell) -> bool:
@@ -178,7 +197,8 @@ def as_json(board: Board, rows: Sequence[Row], persons: Optional[Dict], settings
                 name=row.entry.name, framework=row.entry.framework, group=row.entry.group,
                 config=row.entry.config, checkpoint=row.entry.checkpoint,
                 keypoints=row.entry.keypoints, speed=row.speed,
-                **{source: row.figures(source) for source in SOURCES}, absent=row.absent)
+                **{source: row.figures(source) for source in SOURCES}, absent=row.absent,
+                **(dict(spread=row.spread) if row.spread else {}))
             for row in rows
         ],
         cost_against_persons=persons)
@@ -187,7 +207,10 @@ def as_json(board: Board, rows: Sequence[Row], persons: Optional[Dict], settings
 def _text(cell) -> str:
     if cell is None:
         return '–'
-    return cell if isinstance(cell, str) else f'{cell[0]:.{cell[1]}f}'
+    if isinstance(cell, str):
+        return cell
+    value, decimals, *spread = cell
+    return ' ± '.join(f'{number:.{decimals}f}' for number in (value, *spread))
 
 
 def as_markdown(board: Board, tables: Dict[str, Table], settings: Dict) -> str:

@@ -1,0 +1,253 @@
+"""The config of each run of a study: what all runs share, a head, a learning rate and a seed."""
+import copy
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple, Optional, Tuple
+
+from mmengine.config import Config
+
+from kdc_mm.engine.cfg_options import keys_read
+from kdc_mm.synth_crowd import make_synth_crowd
+from kdc_mm.synth_crowd.make import RENDERER_VERSION
+
+from ..network.named_configs import load_config
+from .heads import HEADS
+from .study import Study, StudyData, StudyEntry, StudyError
+
+#: Share of the iterations that the learning rate rises in.
+_WARM_UP = 0.03
+#: How many checkpoints a run writes: a killed one loses a fortieth.
+_CHECKPOINTS = 40
+
+#: Parts of a run's name: what it is for.
+CHOICE, FINAL = 'choice', 'final'
+
+
+class Run(NamedTuple):
+    """One training of an entry, or one test if the entry decodes another's network.
+
+    Attributes:
+        entry (str): Name of the entry.
+        part (str): ``'choice'`` of a learning rate, on a share of the samples and judged on images
+            held apart, or ``'final'``.
+        seed (int): Of weights, order and augmentation.
+        learning_rate (float | None): ``None`` is the config's own.
+    """
+    entry: str
+    part: str
+    seed: int
+    learning_rate: Optional[float]
+
+    @property
+    def name(self) -> str:
+        """Of its folder and its file of results."""
+        entry = ''.join(letter if letter.isalnum() or letter in '-.' else '_'
+                        for letter in self.entry)
+        rate = '' if self.learning_rate is None else f'-lr{self.learning_rate:g}'
+        return f'{entry}-{self.part}{rate}-seed{self.seed}'
+
+
+def make_data(study: Study, splits: Path) -> None:
+    """Make a study's SynthCrowd where it is missing, and split its training annotations.
+
+    Args:
+        study (Study): The study.
+        splits (Path): Folder for the annotations of the two parts.
+
+    Raises:
+        StudyError: The data are not there and cannot be made.
+    """
+    data = study.data
+    if data is None:
+        return
+    if data.synth_crowd is not None:
+        settings = dict(data.synth_crowd)
+        try:
+            make_synth_crowd(
+                data.root, settings.pop('preset'), settings.pop('train'), settings.pop('val'),
+                **settings)
+        except (FileExistsError, KeyError, TypeError, ValueError) as error:
+            raise StudyError(f'{study.name}: data.synth_crowd: {error}') from error
+    for name in ('train_ann', 'val_ann'):
+        path = Path(data.root, getattr(data, name))
+        if not path.is_file():
+            raise StudyError(f'{study.name}: there is no annotation file {path}; --data-root says '
+                             'where the data are.')
+    if data.held_out:
+        _split(data, splits)
+
+
+def _split(data: StudyData, splits: Path) -> None:
+    """Write the annotations of the training images that are held apart, and of the others."""
+    source = Path(data.root, data.train_ann)
+    content = json.loads(source.read_text())
+    images = content['images']
+    if not 0 < data.held_out < len(images):
+        raise StudyError(f'held_out must be less than the {len(images)} images of {source}.')
+    splits.mkdir(parents=True, exist_ok=True)
+    parts = (images[:-data.held_out], images[-data.held_out:])
+    for path, kept in zip(_split_files(splits), parts):
+        ids = {image['id'] for image in kept}
+        annotations = [ann for ann in content['annotations'] if ann['image_id'] in ids]
+        draft = path.with_suffix(f'.{os.getpid()}')
+        draft.write_text(json.dumps(dict(content, images=kept, annotations=annotations)))
+        os.replace(draft, path)
+
+
+def _split_files(splits: Path) -> Tuple[Path, Path]:
+    """Annotations of the images to train on and to judge on when a learning rate is chosen."""
+    splits = splits.resolve()
+    return splits / 'choice_train.json', splits / 'choice_held_out.json'
+
+
+def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = None) -> Config:
+    """The whole config of a run, which tools/train.py takes as any other.
+
+    Args:
+        study (Study): The study.
+        run (Run): The run.
+        splits (Path): Folder of the annotations that :func:`make_data` has split.
+        work_dir (Path, optional): Folder of its log and checkpoints.
+
+    Raises:
+        StudyError: Study and config do not fit together.
+        ConfigError: The study's config cannot be read.
+    """
+    entry = study.entry(run.entry)
+    cfg = load_config(study.config)
+    cfg.merge_from_dict(copy.deepcopy(study.options))
+    if study.input_size is not None:
+        _resize_input(cfg._cfg_dict, study.input_size)
+    if study.data is not None:
+        _use_data(cfg, study.data, run.part, splits)
+    _set_schedule(cfg, study, run)
+    try:
+        HEADS[entry.head](cfg)
+    except ValueError as error:
+        raise StudyError(f'{study.name}: {error}') from error
+    cfg.merge_from_dict(copy.deepcopy(entry.options))
+    _set_runtime(cfg, study, run, work_dir)
+    for key in set(cfg) - keys_read(cfg) - {'custom_imports'}:
+        cfg.pop(key)  # variables of the config's file, whose values have been changed since
+    return cfg
+
+
+def _resize_input(node, side: int) -> None:
+    """Set ``input_size`` wherever a config names it."""
+    if isinstance(node, dict):
+        if 'input_size' in node:
+            node['input_size'] = (side, side)
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            _resize_input(child, side)
+
+
+def _use_data(cfg: Config, data: StudyData, part: str, splits: Path) -> None:
+    """Train and validate on a study's data; the choice of a learning rate on training images."""
+    train, val = (data.train_ann, data.train_images), (data.val_ann, data.val_images)
+    if part == CHOICE:
+        train, val = ((str(file), data.train_images) for file in _split_files(splits))
+    for name, (ann_file, images) in dict(train=train, val=val).items():
+        cfg[f'{name}_dataloader'].dataset.update(
+            data_root=data.root, ann_file=ann_file, data_prefix=dict(img=images))
+    for metric in cfg.val_evaluator:
+        metric.ann_file = str(Path(data.root, val[0]))
+
+
+def _set_schedule(cfg: Config, study: Study, run: Run) -> None:
+    """Learning rate, number of iterations, batches; the same course for every entry."""
+    if run.learning_rate is not None:
+        cfg.optim_wrapper.optimizer.lr = run.learning_rate
+    iterations = study.iterations(study.choice_share if run.part == CHOICE else 1.)
+    if iterations is None:
+        return
+    # images are loaded in the process that trains, whose processor time is counted
+    for part in ('train', 'val'):
+        cfg[f'{part}_dataloader'].update(num_workers=0, persistent_workers=False)
+    cfg.val_dataloader.batch_size = 1  # DEKR and CID predict no more at once
+    cfg.train_dataloader.batch_size = study.batch
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    validations = 1 if run.part == CHOICE else study.validations
+    cfg.train_cfg = dict(
+        by_epoch=False, max_iters=iterations, val_interval=max(iterations // validations, 1))
+    warm_up = max(round(_WARM_UP * iterations), 1)
+    cfg.param_scheduler = [
+        dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=warm_up),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm_up, end=iterations,
+             T_max=max(iterations - warm_up, 1), eta_min_ratio=0.01)]
+    cfg.log_processor = dict(by_epoch=False)
+    cfg.default_hooks.checkpoint.update(
+        by_epoch=False, interval=max(iterations // _CHECKPOINTS, 1))
+
+
+def _set_runtime(cfg: Config, study: Study, run: Run, work_dir: Optional[Path]) -> None:
+    """Seed, hooks and folder. Nothing is chosen by what validation says."""
+    checkpoint = dict(cfg.default_hooks.checkpoint, type='mmpose.WholeCheckpointHook',
+                      max_keep_ckpts=1)
+    for key in ('save_best', 'rule'):
+        checkpoint.pop(key, None)
+    cfg.default_hooks = dict(
+        timer=dict(type='IterTimerHook'),
+        logger=dict(type='LoggerHook', interval=50),
+        param_scheduler=dict(type='ParamSchedulerHook'),
+        checkpoint=checkpoint,
+        sampler_seed=dict(type='DistSamplerSeedHook'))
+    own = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] not in _REPLACED_HOOKS]
+    cfg.custom_hooks = [
+        *own,
+        dict(type='mmpose.LossGuardHook'),
+        dict(type='mmpose.SkippedSamplesHook'),
+        dict(type='mmpose.StudyRecordHook', batch=study.batch)]
+    cfg.custom_imports = dict(
+        imports=['kdc_mm', 'kdc_mm.benchmarks.study.parts', 'kdc_mm.benchmarks.study.record'],
+        allow_failed_imports=False)
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.visualizer = dict(type='mmengine.Visualizer', vis_backends=[], name=run.name)
+    cfg.randomness = dict(seed=run.seed)
+    cfg.experiment_name = run.name
+    if work_dir is not None:
+        cfg.work_dir = str(work_dir)
+
+
+_REPLACED_HOOKS = ('LossGuardHook', 'SkippedSamplesHook')
+
+
+def settings_of(study: Study, run: Run) -> str:
+    """A hash of all settings that can change a run's figures, but for its seed and learning rate.
+
+    Folders do not count: it is the same on every machine.
+    """
+    nowhere = Path('/splits')
+    cfg = run_config(study, run, nowhere).to_dict()
+    for key in ('randomness', 'experiment_name', 'visualizer', 'custom_imports'):
+        cfg.pop(key, None)
+    cfg['optim_wrapper']['optimizer'].pop('lr')
+    root = '' if study.data is None else study.data.root
+    text = json.dumps([cfg, study.entry(run.entry).decodes], sort_keys=True, default=str)
+    return _digest(text.replace(root, '') if root else text)
+
+
+def data_of(study: Study) -> Optional[str]:
+    """A hash of what the data are, wherever they lie; ``None`` where they are not at hand."""
+    data = study.data
+    if data is None:
+        return None
+    if data.synth_crowd is not None:
+        return _digest(json.dumps([data.synth_crowd, RENDERER_VERSION], sort_keys=True))
+    files = [Path(data.root, name) for name in (data.train_ann, data.val_ann)]
+    if not all(file.is_file() for file in files):
+        return None
+    return _digest(*(file.read_text() for file in files))
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256('\0'.join(texts).encode()).hexdigest()[:16]
+
+
+def changes_of(entry: StudyEntry) -> str:
+    """An entry's options on one line."""
+    return ' '.join(f'{key}={value}' for key, value in entry.options.items()) or 'as it is'
+

@@ -1,0 +1,187 @@
+"""What MMPose's and mmdet's networks lack to be trained as KDC is; no part of KDC."""
+from typing import Dict, List, Sequence, Tuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmcv.ops import DeformConv2d
+from mmcv.transforms import BaseTransform
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+from mmpose.codecs import DecoupledHeatmap
+from mmpose.datasets.transforms.formatting import image_to_tensor
+from mmpose.models.heads import DEKRHead
+from mmpose.models.necks import FPN
+from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
+from torch import Tensor, nn
+
+from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
+
+
+@MODELS.register_module()
+class MergedFPN(FPN):
+    """MMPose's FPN with its levels, enlarged to the first, summed or one beside the other.
+
+    MMPose's bottom-up heads read one feature map, and MMPose builds one neck: of a list of necks
+    it builds none and says nothing. Merging has no weights: the network has those of the FPN.
+
+    Args:
+        levels (str): 'sum', as KDC's heads merge the levels of ``in_index``, or 'concat', as the
+            configs of DEKR and CID merge those of HRNet. Defaults to 'sum'.
+        **kwargs: Those of MMPose's ``FPN``; ``upsample_cfg`` is how levels are enlarged.
+
+    Raises:
+        ValueError: if ``levels`` is neither.
+    """
+
+    def __init__(self, levels: str = 'sum', **kwargs) -> None:
+        if levels not in ('sum', 'concat'):
+            raise ValueError(f"MergedFPN: levels must be 'sum' or 'concat', got {levels!r}.")
+        super().__init__(**kwargs)
+        self.levels = levels
+
+    def forward(self, inputs: Sequence[Tensor]) -> List[Tensor]:
+        """
+        Args:
+            inputs (sequence[Tensor]): Features (B, C_i, h_i, w_i) of the backbone.
+
+        Returns:
+            list[Tensor]: one map (B, out_channels or num_outs · out_channels, h_0, w_0). It is a
+            list because MMPose's ``AssociativeEmbeddingHead`` predicts without flip test from
+            lists alone.
+        """
+        maps = super().forward(inputs)
+        size = maps[0].shape[2:]
+        maps = [maps[0], *(F.interpolate(one, size=size, **self.upsample_cfg)
+                           for one in maps[1:])]
+        return [sum(maps) if self.levels == 'sum' else torch.cat(maps, 1)]
+
+
+class SampledDeformConv2d(DeformConv2d):
+    """mmcv's deformable convolution by PyTorch's ``grid_sample``: the same function of the same
+    weights, many times faster on a CPU, where mmcv's is a plain loop.
+
+    Of stride and dilation 1, with padding that keeps the size, as DEKR's are.
+    """
+
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        """
+        Args:
+            x (Tensor): (B, C, h, w).
+            offset (Tensor): (B, 2 · g · k², h, w): y, x of each of k² taps of g groups, cells.
+
+        Returns:
+            Tensor: (B, out_channels, h, w).
+        """
+        batch, channels, height, width = x.shape
+        groups, taps = self.deform_groups, self.kernel_size[0] * self.kernel_size[1]
+        place = offset.reshape(batch * groups, taps, 2, height, width) + self._taps(x)
+        size = place.new_tensor([height - 1, width - 1])[:, None, None]
+        grid = (2 * place / size - 1).flip(2).permute(0, 1, 3, 4, 2).flatten(1, 2)
+        sampled = F.grid_sample(x.reshape(batch * groups, channels // groups, height, width), grid,
+                                padding_mode='zeros', align_corners=True)
+        sampled = sampled.reshape(batch, self.groups, -1, height * width)
+        weight = self.weight.reshape(self.groups, -1, sampled.shape[2])
+        return torch.matmul(weight, sampled).reshape(batch, -1, height, width)
+
+    def _taps(self, x: Tensor) -> Tensor:
+        """Where each tap is without offset: (k², 2, h, w) y, x."""
+        cell = [torch.arange(side, dtype=x.dtype, device=x.device) for side in x.shape[2:]]
+        tap = [torch.arange(side, dtype=x.dtype, device=x.device) - pad
+               for side, pad in zip(self.kernel_size, self.padding)]
+        middle = torch.stack(torch.meshgrid(*cell, indexing='ij'))
+        shift = torch.stack(torch.meshgrid(*tap, indexing='ij')).flatten(1).T
+        return middle + shift[:, :, None, None]
+
+
+@MODELS.register_module()
+class SampledDEKRHead(DEKRHead):
+    """MMPose's ``DEKRHead`` with :class:`SampledDeformConv2d`, so that a CPU can train it."""
+
+    def _make_displacement_conv_layers(self, **settings) -> nn.Module:
+        layers = super()._make_displacement_conv_layers(**settings)
+        for layer in layers.modules():
+            if isinstance(layer, DeformConv2d):
+                layer.__class__ = SampledDeformConv2d
+        return layers
+
+
+@KEYPOINT_CODECS.register_module()
+class UnshiftedDecoupledHeatmap(DecoupledHeatmap):
+    """MMPose's codec of CID, decoded to where it encodes.
+
+    - It encodes a keypoint in the nearest cell, whose middle is on input pixel s·u; ``CIDHead``
+      adds half a cell to what it decodes, as if keypoints were rounded down. That is 2 px too far
+      right and down, which this codec takes off beforehand.
+    - MMPose draws a Gaussian a cell too far left and up where the fraction of 3σ is below one half.
+      CID's σ is of any size, one per person: here the fraction is three quarters.
+    """
+
+    def _get_instance_wise_sigmas(self, bbox: np.ndarray) -> np.ndarray:
+        """σ (N,) of persons with boxes (N, 4, 2), cells."""
+        return (np.floor(3 * super()._get_instance_wise_sigmas(bbox)) + 0.75) / 3
+
+    def decode(self, instance_heatmaps: np.ndarray,
+               instance_scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """
+        Args:
+            instance_heatmaps (np.ndarray): (N, K, h, w).
+            instance_scores (np.ndarray): (N, 1).
+
+        Returns:
+            tuple: keypoints (N, K, 2) in input pixels, half a cell before their place, and scores
+            (N, K).
+        """
+        keypoints, scores = super().decode(instance_heatmaps, instance_scores)
+        return keypoints - self.scale_factor / 2, scores
+
+
+@TRANSFORMS.register_module()
+class PackPersonInstances(BaseTransform):
+    """Hand the persons that ``BottomupGetPersonMasks`` has drawn to a detector of mmdet.
+
+    What a KDC head learns masks from is what the detector does: the same images, the same random
+    changes, the same visible pixels of each person. Boxes are those of the masks. What belongs to
+    nobody for certain (crowd regions, persons without mask) is ignored.
+
+    Required Keys:
+
+        - img, img_id, img_path, ori_shape
+        - mask_owner (h, w) uint8 (optional)
+
+    Added Keys:
+
+        - inputs (Tensor): (3, h, w) uint8
+        - data_samples (DetDataSample): ``gt_instances`` and ``ignored_instances`` with ``bboxes``
+          (n, 4) x1, y1, x2, y2 in input pixels, ``labels`` and ``masks``
+    """
+
+    def transform(self, results: Dict) -> Dict:
+        shape = results['img'].shape[:2]
+        owner = results.get('mask_owner')
+        if owner is None:
+            owner = np.full(shape, IGNORED, np.uint8)
+        persons = [owner == label for label in np.unique(owner)
+                   if label not in (NOBODY, IGNORED)]
+        count, regions = cv2.connectedComponents((owner == IGNORED).astype(np.uint8))
+        ignored = [regions == label for label in range(1, count)]
+        sample = DetDataSample(metainfo=dict(
+            img_id=results['img_id'], img_path=results['img_path'], img_shape=shape,
+            ori_shape=results['ori_shape'], scale_factor=(1., 1.)))
+        sample.gt_instances = _instances(persons, shape)
+        sample.ignored_instances = _instances(ignored, shape)
+        return dict(inputs=image_to_tensor(results['img']), data_samples=sample)
+
+
+def _instances(masks: List[np.ndarray], shape: Tuple[int, int]) -> InstanceData:
+    """Instances of label 0 with these masks (h, w) bool; those thinner than 2 px, which have no
+    box to learn, are left out."""
+    boxes = [cv2.boundingRect(mask.astype(np.uint8)) for mask in masks]
+    kept = [index for index, (_, _, w, h) in enumerate(boxes) if min(w, h) > 1]
+    corners = [(x, y, x + w, y + h) for x, y, w, h in (boxes[index] for index in kept)]
+    return InstanceData(
+        bboxes=torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.zeros(len(kept), dtype=torch.int64),
+        masks=BitmapMasks([masks[index].astype(np.uint8) for index in kept], *shape))

@@ -1,0 +1,699 @@
+"""Studies: what is equal for all entries, what is kept of runs, and what the tables say of them."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmcv.ops import DeformConv2d
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
+
+from kdc_mm.benchmarks.network.named_configs import build_model
+from kdc_mm.benchmarks.study import parts, record  # noqa: F401
+from kdc_mm.benchmarks.study.configs import (
+    CHOICE,
+    FINAL,
+    Run,
+    data_of,
+    make_data,
+    run_config,
+    settings_of,
+)
+from kdc_mm.benchmarks.study.results import (
+    chosen_learning_rate,
+    collect,
+    result_of,
+    write_result,
+)
+from kdc_mm.benchmarks.study.study import StudyError, read_study
+from kdc_mm.synth_crowd import make_synth_crowd
+from kdc_mm.visualization.ablations import draw_ablations
+
+from ..conftest import load_tool
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted((ROOT / 'configs/studies').glob('*.yml'))
+NOWHERE = Path('/splits')
+CROWD = dict(preset='easy', train=6, val=2, size=96)
+HEADS = ('kdc', 'associative_embedding', 'dekr', 'cid', 'mask_rcnn')
+
+
+@pytest.fixture(scope='module')
+def crowd(tmp_path_factory):
+    """SynthCrowd with 6 images to train on and 2 to judge on, 96 px."""
+    folder = tmp_path_factory.mktemp('study') / 'crowd'
+    make_synth_crowd(folder, CROWD['preset'], CROWD['train'], CROWD['val'], size=CROWD['size'],
+                     workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture
+def write(tmp_path, crowd):
+    """Function that writes a study of 48 samples on the crowd, and returns its path."""
+
+    def write_study(name='small', entries=None, **settings):
+        entries = entries or [dict(name=head, head=head, learning_rates=[1e-3, 2e-3, 4e-3])
+                              for head in ('kdc', 'dekr')]
+        content = dict(
+            title='Small', config='configs/demo/kdc_rn18_synthcrowd.py', input_size=97,
+            data=dict(root=str(crowd), synth_crowd=CROWD, held_out=2), samples=48, batch=2,
+            validations=2, entries=entries)
+        path = tmp_path / f'{name}.yml'
+        path.write_text(yaml.safe_dump({**content, **settings}))
+        return path
+
+    return write_study
+
+
+@pytest.fixture(scope='module')
+def all_heads(tmp_path_factory, crowd):
+    """A study of every head, and the config of each head's run."""
+    path = tmp_path_factory.mktemp('heads') / 'heads.yml'
+    path.write_text(yaml.safe_dump(dict(
+        config='configs/demo/kdc_rn18_synthcrowd.py', input_size=97,
+        data=dict(root=str(crowd), synth_crowd=CROWD), samples=48, batch=2,
+        entries=[dict(name=head, head=head, learning_rates=[1e-3]) for head in HEADS])))
+    study = read_study(path)
+    return {head: run_config(study, Run(head, FINAL, 0, 1e-3), NOWHERE) for head in HEADS}
+
+
+def loader_of(cfg):
+    """The images that a run trains on, in batches."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return Runner.build_dataloader(cfg.train_dataloader, seed=cfg.randomness.seed)
+
+
+def progress_of(aps, task='keypoints', cpu_seconds=60., run_ms=20.):
+    """What a run notes of itself that had these APs at equal distances."""
+    curve = [dict(iteration=number, samples=2 * number, cpu_seconds=cpu_seconds * number,
+                  run_ms=run_ms, figures={task: dict(AP=ap, AP50=ap + 5)},
+                  keypoint_scores=[0.5] * 17)
+             for number, ap in enumerate(aps, 1)]
+    return dict(curve=curve, cpu_seconds=cpu_seconds * len(aps), parameters=3_000_000,
+                finished=True, iteration=len(aps), max_iters=len(aps))
+
+
+def keep(folder, study, run, *aps, **costs):
+    """A file of results of a run; its path."""
+    path = folder / f'{run.name}.json'
+    write_result(path, result_of(study, run, progress_of(aps, **costs), threads=1))
+    return path
+
+
+# What is equal
+
+
+def test_every_head_sees_the_same_images_in_the_same_order(all_heads):
+    orders = {}
+    for head, cfg in all_heads.items():
+        batches = iter(loader_of(cfg))
+        orders[head] = [sample.img_id for _ in range(5)
+                        for sample in next(batches)['data_samples']]
+    assert len(set(orders['kdc'][:6])) == 6 and orders['kdc'][:6] != sorted(orders['kdc'][:6])
+    assert all(order == orders['kdc'] for order in orders.values())
+
+
+def test_every_head_has_the_same_augmentation_at_inputs_that_differ_by_a_pixel(all_heads):
+    def augmentation(cfg):
+        steps = [dict(step, type=step['type'].split('.')[-1])
+                 for step in cfg.train_dataloader.dataset.pipeline]
+        targets = ('GenerateTarget', 'BottomupGetPersonMasks')
+        end = next(i for i, step in enumerate(steps) if step['type'] in targets)
+        sizes = [step.pop('input_size') for step in steps[:end] if 'input_size' in step]
+        return steps[:end], sizes
+
+    steps, sizes = augmentation(all_heads['kdc'])
+    assert [step['type'] for step in steps] == ['LoadImage8Bit', 'BottomupRandomAffine']
+    assert sizes == [(97, 97)]
+    for head, cfg in all_heads.items():
+        others, sizes = augmentation(cfg)
+        assert others == steps and sizes[0] in ((97, 97), (96, 96)), head
+
+
+def test_every_head_has_the_same_optimiser_schedule_and_number_of_samples(all_heads):
+    for cfg in all_heads.values():
+        for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'randomness'):
+            assert cfg[key] == all_heads['kdc'][key]
+        assert cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size == 48
+        assert cfg.train_dataloader.num_workers == cfg.val_dataloader.num_workers == 0
+
+
+def test_every_head_has_the_same_backbone_and_neck(all_heads):
+    def sizes(model):
+        return [[tuple(weight.shape) for weight in part.parameters()]
+                for part in (model.backbone, model.neck)]
+
+    models = {head: build_model(head, cfg) for head, cfg in all_heads.items()}
+    expected = sizes(models['kdc'])
+    assert all(sizes(model) == expected for model in models.values())
+    names = {head: type(getattr(model, 'head', model)).__name__ for head, model in models.items()}
+    assert names == dict(
+        kdc='KDCHead', associative_embedding='AssociativeEmbeddingHead', dekr='SampledDEKRHead',
+        cid='CIDHead', mask_rcnn='MaskRCNN')
+
+
+def test_kdc_on_the_merged_pyramid_is_the_network_of_its_config(all_heads):
+    merged = build_model('merged', all_heads['kdc'])
+    plain_cfg = Config.fromfile(ROOT / 'configs/demo/kdc_rn18_synthcrowd.py')
+    plain_cfg.model.head.decoder.input_size = (97, 97)
+    plain = build_model('plain', plain_cfg)
+    plain.load_state_dict(merged.state_dict())
+    image = torch.randn(1, 3, 97, 97)
+    with torch.no_grad():
+        expected, found = plain(image, None), merged(image, None)
+    assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+
+
+def test_peers_have_the_losses_and_codecs_of_their_own_configs(all_heads):
+    heads = {name: cfg.model.head for name, cfg in all_heads.items() if 'head' in cfg.model}
+    assert heads['cid'].decoupled_heatmap_loss == dict(type='FocalHeatmapLoss', loss_weight=4.)
+    assert heads['dekr'].rescore_cfg is None and heads['dekr'].decoder.sigma == (4, 2)
+    # weights beside a mean of squares follow the area of the maps: 128 × 128 cells in the configs
+    assert heads['dekr'].displacement_loss.loss_weight == pytest.approx(0.002 * (128 / 24)**2)
+    # and tags are summed over a batch of 24 there
+    assert heads['associative_embedding'].tag_loss.loss_weight == pytest.approx(
+        0.001 * (128 / 25)**2 * 24 / 2)
+    scoring = {name: cfg.val_evaluator[0] for name, cfg in all_heads.items()}
+    assert scoring['cid'].nms_thr == 0.8 and scoring['cid'].score_mode == 'keypoint'
+    assert scoring['mask_rcnn'].type == 'mmpose.DetectedPersonSegMetric'
+
+
+@pytest.mark.parametrize('head, tolerance_px', [
+    ('associative_embedding', 0.1), ('dekr', 0.1), ('cid', 0.3)])
+def test_peers_decode_keypoints_to_where_they_encode_them(all_heads, head, tolerance_px):
+    cfg = all_heads[head]
+    codec = KEYPOINT_CODECS.build(cfg.model.head.decoder)
+    errors = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        keypoints = rng.uniform(16, 80, (1, 17, 2)).astype(np.float32)
+        encoded = codec.encode(keypoints, np.ones((1, 17), np.float32))
+        errors.append(decoded(head, codec, encoded) - keypoints[0])
+    assert np.abs(np.mean(errors, axis=(0, 1))).max() < tolerance_px
+    assert np.abs(errors).mean() < 1.2
+
+
+def decoded(head, codec, encoded):
+    """Keypoints (17, 2) of one person from perfect maps, with what the head adds."""
+    if head == 'dekr':
+        keypoints, _ = codec.decode(torch.as_tensor(encoded['heatmaps']),
+                                    torch.as_tensor(encoded['displacements']))
+        return keypoints[0].numpy()
+    if head == 'cid':
+        heatmaps = encoded['instance_heatmaps'].reshape(1, 17, 24, 24)
+        return codec.decode(heatmaps, np.ones((1, 1)))[0][0] + 2  # CIDHead's half cell
+    heatmaps = torch.as_tensor(encoded['heatmaps'])[None].clamp(min=1e-6)
+    return codec.batch_decode(heatmaps, torch.zeros_like(heatmaps))[0][0][0]
+
+
+def test_deformable_convolutions_by_sampling_are_those_of_mmcv():
+    torch.manual_seed(0)
+    conv = DeformConv2d(6, 6, 3, padding=1, groups=3, deform_groups=3, bias=False)
+    x, offset = torch.randn(2, 6, 7, 9), 2 * torch.randn(2, 54, 7, 9)
+    gradients = []
+    for kind in (DeformConv2d, parts.SampledDeformConv2d):
+        conv.__class__ = kind
+        inputs = [x.clone().requires_grad_(), offset.clone().requires_grad_()]
+        output = conv(*inputs)
+        gradients.append([output, *torch.autograd.grad(
+            (output * output.detach()).sum(), [*inputs, conv.weight])])
+    for expected, found in zip(*gradients):
+        assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_detector_learns_the_masks_that_kdc_learns():
+    owner = np.zeros((40, 50), np.uint8)
+    owner[5:20, 10:15] = 1
+    owner[8:30, 20:32] = 3
+    owner[0, 0:9] = 4  # a pixel high: no box to learn
+    owner[30:40, 40:50] = 255
+    packed = TRANSFORMS.build(dict(type='PackPersonInstances'))(dict(
+        img=np.zeros((40, 50, 3), np.uint8), img_id=7, img_path='7.png', ori_shape=(80, 100),
+        mask_owner=owner))
+    sample = packed['data_samples']
+    assert packed['inputs'].shape == (3, 40, 50) and sample.img_id == 7
+    assert sample.gt_instances.bboxes.tolist() == [[10, 5, 15, 20], [20, 8, 32, 30]]
+    assert sample.gt_instances.labels.tolist() == [0, 0]
+    assert np.array_equal(sample.gt_instances.masks.masks, [owner == 1, owner == 3])
+    assert sample.ignored_instances.bboxes.tolist() == [[40, 30, 50, 40]]
+
+
+def test_images_whose_people_have_no_mask_are_ignored_as_a_whole():
+    packed = TRANSFORMS.build(dict(type='PackPersonInstances'))(dict(
+        img=np.zeros((40, 50, 3), np.uint8), img_id=7, img_path='7.png', ori_shape=(40, 50)))
+    assert len(packed['data_samples'].gt_instances) == 0
+    assert packed['data_samples'].ignored_instances.bboxes.tolist() == [[0, 0, 50, 40]]
+
+
+@pytest.mark.parametrize('levels, channels', [('sum', 6), ('concat', 12)])
+def test_a_pyramid_becomes_one_map_of_its_first_level(levels, channels):
+    settings = dict(in_channels=[4, 8], out_channels=6, num_outs=2)
+    neck = MODELS.build(dict(type='MergedFPN', levels=levels,
+                             upsample_cfg=dict(mode='bilinear', align_corners=True), **settings))
+    inputs = (torch.randn(1, 4, 9, 9), torch.randn(1, 8, 5, 5))
+    merged, = neck(inputs)
+    assert merged.shape == (1, channels, 9, 9)
+    fine, coarse = super(type(neck), neck).forward(inputs)
+    cells = (slice(None), slice(None), slice(None, None, 2), slice(None, None, 2))
+    expected = fine[cells] + coarse if levels == 'sum' else torch.cat([fine[cells], coarse], 1)
+    assert torch.allclose(merged[cells], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_the_studies_of_the_repository_expand_into_configs(path):
+    study = read_study(path)
+    for entry in study.entries:
+        rate = entry.learning_rates[0] if entry.learning_rates else None
+        cfg = run_config(study, Run(entry.name, FINAL, 0, rate), NOWHERE)
+        Compose([])
+        for key, value in entry.options.items():
+            node = cfg
+            for part in key.split('.'):
+                node = node[part]
+            assert node == value, (entry.name, key)
+        if study.samples:
+            assert cfg.train_cfg.max_iters == study.samples // study.batch
+
+
+def test_the_papers_ablation_is_that_of_its_config():
+    study = read_study(ROOT / 'configs/studies/paper_ablations.yml')
+    cfg = run_config(study, Run('outputs-paper', FINAL, 0, None), NOWHERE)
+    assert cfg.model == Config.fromfile(ROOT / 'configs/kdc_rn152-paper_coco.py').model
+    base = Config.fromfile(ROOT / 'configs/kdc_rn152_coco.py')
+    cfg = run_config(study, Run('radius-16', FINAL, 0, None), NOWHERE)
+    assert cfg.model.head.decoder == dict(base.model.head.decoder, radius=16)
+    for key in ('optim_wrapper', 'train_dataloader', 'val_dataloader', 'train_cfg'):
+        assert cfg[key] == base[key]
+
+
+def test_what_changes_decoding_only_fits_the_weights_that_it_decodes():
+    study = read_study(ROOT / 'configs/studies/paper_ablations.yml')
+    decoding = [entry for entry in study.entries if entry.decodes and entry.options]
+    assert len(decoding) == 19
+
+    def head_of(name):
+        cfg = run_config(study, Run(name, FINAL, 0, None), NOWHERE)
+        return MODELS.build(dict(cfg.model.head, in_channels=1))
+
+    weights = head_of('all').state_dict()
+    for name in ('sigma-high-variance-0.1', 'sigma-low-variance-0.1', 'sigma-instance-0.1'):
+        head_of(name).load_state_dict(weights)
+
+
+# What is said of studies that cannot be run
+
+
+@pytest.mark.parametrize('settings, words', [
+    (dict(epochs=3), "'epochs' is not known; known are"),
+    (dict(entries=[dict(name='a', head='openpose')]), "there is no head 'openpose'; there are"),
+    (dict(entries=[dict(name='a'), dict(name='a')]), "two entries have the name 'a'"),
+    (dict(entries=[dict(name='a', decodes='b')]), "decodes 'b', which is no entry"),
+    (dict(entries=[dict(name='a', learning_rates=['fast'])]), 'must be a list of positive'),
+    (dict(samples=None), 'choosing one needs samples'),
+    (dict(data=dict(held_out=3)), 'data needs root'),
+])
+def test_a_study_that_cannot_be_read_is_refused_by_name(write, settings, words):
+    with pytest.raises(StudyError, match=words):
+        read_study(write(**settings))
+
+
+def test_inputs_that_the_heads_cannot_share_are_refused(write):
+    study = read_study(write(input_size=100))
+    with pytest.raises(StudyError, match='square inputs of 32·n [+] 1 pixels'):
+        run_config(study, Run('dekr', FINAL, 0, 1e-3), NOWHERE)
+
+
+# What may be chosen
+
+
+def test_learning_rates_are_chosen_on_training_images_held_apart(write, tmp_path):
+    study = read_study(write())
+    make_data(study, tmp_path / 'data')
+    cfg = run_config(study, Run('dekr', CHOICE, 0, 4e-3), tmp_path / 'data')
+    images = {}
+    for part in ('train', 'val'):
+        dataset = cfg[f'{part}_dataloader'].dataset
+        content = json.loads(Path(dataset.ann_file).read_text())
+        images[part] = {image['id'] for image in content['images']}
+        assert {ann['image_id'] for ann in content['annotations']} == images[part]
+        assert dataset.data_prefix.img == 'train2017/'
+    assert images == dict(train={1, 2, 3, 4}, val={5, 6})
+    assert cfg.val_evaluator[0].ann_file == cfg.val_dataloader.dataset.ann_file
+    assert cfg.train_cfg.max_iters == 6  # a quarter of 24
+    assert cfg.optim_wrapper.optimizer.lr == 4e-3
+    final = run_config(study, Run('dekr', FINAL, 0, 4e-3), tmp_path / 'data')
+    assert final.train_dataloader.dataset.ann_file == (
+        'annotations/person_keypoints_train2017.json')
+    assert final.train_cfg.max_iters == 24
+
+
+def test_the_best_learning_rate_is_chosen_and_of_equals_the_lower(write, tmp_path):
+    study = read_study(write())
+    entry = study.entry('kdc')
+    for rate, ap in ((1e-3, 30.), (2e-3, 50.), (4e-3, 50.)):
+        keep(tmp_path, study, Run('kdc', CHOICE, 0, rate), ap)
+    results = collect(study, [tmp_path]).results
+    assert chosen_learning_rate(study, entry, results) == 2e-3
+    lacking = {run: result for run, result in results.items() if run.learning_rate != 4e-3}
+    with pytest.raises(LookupError, match='kdc-choice-lr0.004-seed0'):
+        chosen_learning_rate(study, entry, lacking)
+
+
+# What is kept
+
+
+def test_settings_are_the_same_on_every_machine_and_change_with_what_changes_figures(
+        write, tmp_path):
+    study = read_study(write())
+    moved = read_study(write('moved', data=dict(
+        root=str(tmp_path / 'elsewhere'), synth_crowd=CROWD, held_out=2)))
+    run = Run('kdc', FINAL, 0, 1e-3)
+    assert settings_of(study, run) == settings_of(moved, run)
+    assert settings_of(study, run) == settings_of(study, run._replace(seed=1, learning_rate=.1))
+    assert data_of(study) == data_of(moved)
+    others = [
+        settings_of(study, run._replace(entry='dekr')),
+        settings_of(study, run._replace(part=CHOICE)),
+        settings_of(read_study(write(samples=64)), run),
+        settings_of(read_study(write(options={'model.head.decoder.radius': 5})), run)]
+    assert len({settings_of(study, run), *others}) == 5
+    other_data = read_study(write(data=dict(
+        root=str(tmp_path), synth_crowd=dict(CROWD, train=7), held_out=2)))
+    assert data_of(other_data) != data_of(study)
+
+
+def test_results_of_other_machines_are_merged_and_those_of_other_studies_left_out(
+        write, tmp_path):
+    study = read_study(write())
+    here, there = tmp_path / 'here/results', tmp_path / 'there'
+    keep(here, study, Run('kdc', FINAL, 0, 2e-3), 40., 60.)
+    keep(there, study, Run('kdc', FINAL, 1, 2e-3), 50., 62.)
+    keep(there, study, Run('kdc', FINAL, 0, 2e-3), 10., 11.)  # second runs do not count
+    keep(there, read_study(write('other')), Run('dekr', FINAL, 0, 2e-3), 20.)
+    keep(there, read_study(write(samples=96)), Run('dekr', FINAL, 1, 2e-3), 20.)
+    (there / 'notes.json').write_text('{"words": 1}')
+    found = collect(read_study(write()), [here.parent, there])
+    assert {run.name: result['curve'][-1]['figures']['keypoints']['AP']
+            for run, result in found.results.items()} == {
+                'kdc-final-lr0.002-seed0': 60., 'kdc-final-lr0.002-seed1': 62.}
+    words = ' '.join(found.ignored)
+    assert len(found.ignored) == 4
+    for one in ('no result of a run', 'other settings than the study has now', 'is of other',
+                'is a second run of kdc-final-lr0.002-seed0'):
+        assert one in words
+
+
+def test_results_hold_figures_alone(write, tmp_path):
+    study = read_study(write())
+    path = keep(tmp_path, study, Run('kdc', FINAL, 0, 2e-3), 40., 60.)
+    assert path.stat().st_size < 4000
+    kept = json.loads(path.read_text())
+    assert kept['learning_rate'] == 2e-3 and kept['seed'] == 0 and kept['cpu_seconds'] == 120
+    assert [point['samples'] for point in kept['curve']] == [2, 4]
+    assert 'torch' in kept['machine'] and str(tmp_path) not in path.read_text()
+
+
+@pytest.fixture(scope='module')
+def broken_run(tmp_path_factory, all_heads):
+    """Progress of a run of 8 iterations that was killed after the fifth, and after going on."""
+    cfg = all_heads['kdc'].copy()
+    work_dir = tmp_path_factory.mktemp('broken')
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = 'broken-run'
+    cfg.train_cfg.update(max_iters=8, val_interval=4)
+    cfg.default_hooks.checkpoint.interval = 4
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    runner = Runner.from_cfg(cfg)
+
+    class Killed(Exception):
+        pass
+
+    train_step = runner.model.train_step
+
+    def killed_in_the_sixth(*args, **kwargs):
+        if runner.iter == 5:
+            raise Killed
+        return train_step(*args, **kwargs)
+
+    runner.model.train_step = killed_in_the_sixth
+    try:
+        with pytest.raises(Killed):
+            runner.train()
+        before = json.loads((work_dir / 'progress.json').read_text())
+        cfg.update(resume=True, experiment_name='resumed-run')
+        Runner.from_cfg(cfg).train()
+    finally:
+        torch.set_num_threads(threads)
+    return before, json.loads((work_dir / 'progress.json').read_text())
+
+
+def test_a_broken_run_goes_on_with_the_whole_curve_and_its_costs(broken_run):
+    before, after = broken_run
+    assert not before['finished'] and after['finished']
+    assert [point['iteration'] for point in before['curve']] == [4]
+    assert [point['iteration'] for point in after['curve']] == [4, 8]
+    assert [point['samples'] for point in after['curve']] == [8, 16]
+    # the checkpoint of the fourth iteration stands before its validation, which is done again
+    assert after['curve'][0]['figures'] == before['curve'][0]['figures']
+    assert after['curve'][0]['cpu_seconds'] == before['curve'][0]['cpu_seconds']
+    assert 0 < after['curve'][0]['cpu_seconds'] < after['curve'][1]['cpu_seconds']
+    assert after['curve'][1]['run_ms'] > 0
+    assert set(after['curve'][1]['figures']) == {'keypoints', 'segm'}
+
+
+def test_the_confidence_of_keypoints_is_that_of_the_persons_of_whom_they_were_found():
+    scores = record.mean_keypoint_scores([
+        np.array([[0.8, 0.], [0.4, 0.]]), np.zeros((0, 2)), np.array([[0., 0.]])])
+    assert scores == [pytest.approx(0.6), 0.]
+    assert record.mean_keypoint_scores([]) == []
+
+
+# The tool
+
+
+@pytest.fixture
+def tool():
+    return load_tool('run_study')
+
+
+@pytest.fixture
+def started(tool, monkeypatch):
+    """Names of the runs that the tool starts, which only pretend to train: their AP is what the
+    list's ``aps`` has for their name, or 50; those in ``fails`` end with these last words."""
+    class Started(list):
+        aps, fails, commands = {}, {}, []
+
+    runs = Started()
+
+    class Pretended:
+        def __init__(self, command, stdout, stderr, env, pass_fds):
+            folder = Path(command[command.index('--work-dir') + 1])
+            name = folder.name
+            runs.append(name)
+            runs.commands.append(command)
+            assert env['OMP_NUM_THREADS'] == '1'
+            self.returncode = 0
+            if name in runs.fails:
+                stdout.write(f'{runs.fails[name]}\n'.encode())
+                self.returncode = 1
+                return
+            (folder / 'last_checkpoint').write_text(str(folder / 'iter_24.pth'))
+            (folder / 'iter_24.pth').write_text('weights')
+            ap = runs.aps.get(name, 50.)
+            (folder / 'progress.json').write_text(json.dumps(progress_of([ap / 2, ap])))
+
+        def poll(self):
+            return self.returncode
+
+        def terminate(self):
+            pass
+
+        def wait(self):
+            pass
+
+    class Subprocess:
+        Popen = Pretended
+
+    runs.commands = []
+    monkeypatch.setattr(tool, 'subprocess', Subprocess)
+    return runs
+
+
+def test_learning_rates_are_chosen_first_and_then_every_seed_is_run(tool, started, write,
+                                                                   tmp_path):
+    started.aps = {'kdc-choice-lr0.004-seed0': 70., 'dekr-choice-lr0.001-seed0': 70.}
+    arguments = [str(write()), '--out', str(tmp_path / 'out')]
+    assert tool.main(arguments) == 0
+    choices = [f'{entry}-choice-lr{rate}-seed0' for entry in ('kdc', 'dekr')
+               for rate in ('0.001', '0.002', '0.004')]
+    finals = ['kdc-final-lr0.004-seed0', 'dekr-final-lr0.001-seed0', 'kdc-final-lr0.004-seed1',
+              'dekr-final-lr0.001-seed1']
+    assert started == choices + finals
+    assert {path.stem for path in (tmp_path / 'out/results').iterdir()} == {*choices, *finals}
+    command = started.commands[-1]
+    assert Path(command[1]).name == 'train.py' and '--resume' in command
+    assert Config.fromfile(command[2]).optim_wrapper.optimizer.lr == 1e-3
+    # weights of choices have done their work, those of final runs stay
+    assert {path.parent.name for path in (tmp_path / 'out/runs').rglob('*.pth')} == {*finals}
+    started.clear()
+    assert tool.main(arguments) == 0 and not started
+
+
+def test_entries_and_seeds_can_be_run_apart(tool, started, write, tmp_path):
+    arguments = [str(write()), '--out', str(tmp_path / 'out'), '--only', 'dekr', '--seed', '1']
+    assert tool.main(arguments) == 0
+    assert started[-1] == 'dekr-final-lr0.001-seed1' and len(started) == 4
+
+
+def test_no_run_is_started_when_the_time_is_up(tool, started, write, tmp_path):
+    out = tmp_path / 'out'
+    assert tool.main([str(write()), '--out', str(out), '--limit-minutes', '0']) == 0
+    assert not started
+    table = (out / 'leaderboard.md').read_text()
+    assert '| kdc | poses and masks, bottom-up | – | – | – | – | – |' in table
+    assert 'not chosen yet: kdc-choice-lr0.001-seed0, kdc-choice-lr0.002-seed0' in table
+
+
+def test_a_run_that_diverges_is_a_result_and_one_that_fails_is_tried_again(tool, started, write,
+                                                                          tmp_path, capsys):
+    diverged = 'kdc-choice-lr0.004-seed0'
+    started.fails = {diverged: 'Training stopped: the loss is not finite (loss = nan).',
+                     'dekr-choice-lr0.001-seed0': 'No space left on device.'}
+    arguments = [str(write()), '--out', str(tmp_path / 'out')]
+    assert tool.main(arguments) == 1
+    assert 'dekr-choice-lr0.001-seed0 failed: No space left on device.' in capsys.readouterr().err
+    kept = json.loads((tmp_path / f'out/results/{diverged}.json').read_text())
+    assert kept['curve'] == [] and 'not finite' in kept['diverged']
+    assert 'dekr-final-lr0.001-seed0' not in started and 'kdc-final-lr0.001-seed0' in started
+    assert '0.004: diverged' in (tmp_path / 'out/leaderboard.md').read_text()
+    started.fails = {}
+    started.clear()
+    assert tool.main(arguments) == 0
+    assert diverged not in started and 'dekr-final-lr0.001-seed1' in started
+
+
+def test_a_run_of_another_process_is_left_to_it(tool, started, write, tmp_path, capsys,
+                                                monkeypatch):
+    def ctrl_c(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool.time, 'sleep', ctrl_c)  # when it begins to wait
+    folder = tmp_path / 'out/runs/dekr-choice-lr0.002-seed0'
+    with tool.lock_of(folder) as locked:
+        assert locked
+        arguments = [str(write()), '--out', str(tmp_path / 'out'), '--only', 'dekr']
+        assert tool.main(arguments) == tool.INTERRUPTED
+    assert started == ['dekr-choice-lr0.001-seed0', 'dekr-choice-lr0.004-seed0']
+    assert 'Other processes are at dekr-choice-lr0.002-seed0' in capsys.readouterr().err
+
+
+def test_tables_show_means_spreads_and_costs(tool, write, tmp_path):
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[2e-3]),
+                          dict(name='dekr', head='dekr', learning_rates=[1e-3])])
+    study = read_study(path)
+    there = tmp_path / 'there'
+    keep(there, study, Run('kdc', FINAL, 0, 2e-3), 40., 60., cpu_seconds=60., run_ms=20.)
+    keep(there, study, Run('kdc', FINAL, 1, 2e-3), 44., 63., cpu_seconds=66., run_ms=30.)
+    keep(there, study, Run('dekr', FINAL, 0, 1e-3), 30., 55., cpu_seconds=90., run_ms=100.)
+    out = tmp_path / 'out'
+    assert tool.main([str(path), '--out', str(out), '--tables', '--results', str(there)]) == 0
+    table = (out / 'leaderboard.md').read_text()
+    assert '| kdc | 3.0 | 25.0 | 40.0 | 61.5 ± 1.5 |' in table
+    assert '| dekr | 3.0 | 100.0 | 10.0 | 55.0 |' in table
+    assert ('| kdc | poses and masks, bottom-up | 0, 1 | 0.002 | 4 | 2.1 ± 0.1 | 25.0 ± 5.0 |'
+            in table)
+    content = json.loads((out / 'leaderboard.json').read_text())
+    entry, other = content['entries']
+    assert entry['measured']['Small']['keypoints']['AP'] == 61.5
+    assert entry['spread']['Small']['keypoints']['AP'] == 1.5 and 'spread' in other
+    assert len(content['runs']) == 3
+    page = (out / 'leaderboard.html').read_text()
+    assert page.count('<svg') == 3
+    assert 'images seen in training' in page and 'processor time of training' in page
+
+
+def test_entries_of_decoding_alone_test_what_another_has_trained(tool, started, write, tmp_path,
+                                                                capsys):
+    path = write(seeds=[0], entries=[
+        dict(name='all', learning_rates=[2e-3]),
+        dict(name='radius-12', group='radius', setting=12, decodes='all'),
+        dict(name='sigma-0.1', group='sigma-instance', setting=0.1, decodes='all',
+             options={'model.head.decoder.sigma_instance': 0.1})])
+    out = tmp_path / 'out'
+    assert tool.main([str(path), '--out', str(out), '--only', 'sigma-0.1']) == 1
+    assert "weights of 'all', seed 0, which are not here: train it" in capsys.readouterr().err
+    assert tool.main([str(path), '--out', str(out)]) == 0
+    assert started == ['all-final-lr0.002-seed0', 'sigma-0.1-final-seed0']
+    command = started.commands[-1]
+    assert Path(command[1]).name == 'test.py'
+    assert command[3] == str(out / 'runs/all-final-lr0.002-seed0/iter_24.pth')
+    content = json.loads((out / 'leaderboard.json').read_text())
+    shown = [entry['measured']['Small']['keypoints']['AP'] for entry in content['entries']]
+    assert shown == [50., 50., 50.]
+    assert cv2.imread(str(out / 'fig10_instance_sigma.png')) is not None
+    assert cv2.imread(str(out / 'fig7_radius.png')) is not None
+
+
+def test_every_figure_of_the_paper_is_drawn_from_its_groups(tmp_path):
+    study = read_study(ROOT / 'configs/studies/paper_ablations.yml')
+    entries = [
+        dict(group=entry.group, setting=entry.setting,
+             figures=dict(keypoints=dict(AP=50.), segm=dict(AP=40.)),
+             keypoint_scores=dict(nose=0.7, left_eye=0.6, right_eye=0.5))
+        for entry in study.entries if entry.group]
+    pictures = draw_ablations(entries, tmp_path)
+    assert [path.stem for path in pictures] == [
+        'table7_key_centroid', 'fig7_radius', 'fig8_mask_centroid', 'fig9_point_sigma',
+        'fig10_instance_sigma']
+    assert all(cv2.imread(str(path)) is not None for path in pictures)
+
+
+def test_all_entries_are_listed_with_what_they_change(tool, tmp_path, capsys):
+    path = str(ROOT / 'configs/studies/paper_ablations.yml')
+    assert tool.main([path, '--out', str(tmp_path), '--list', '--only', 'sigma-instance']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        f'sigma-instance-{value}' for value in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    assert 'fig. 10' in lines[0] and 'sigma_instance=0.1 (decoding only)' in lines[0]
+
+
+def test_a_printed_config_is_that_of_the_run(tool, write, tmp_path, capsys):
+    path = write()
+    assert tool.main([str(path), '--out', str(tmp_path), '--print-config', 'dekr']) == 0
+    (tmp_path / 'printed.py').write_text(capsys.readouterr().out)
+    printed = Config.fromfile(tmp_path / 'printed.py')
+    expected = run_config(read_study(path), Run('dekr', FINAL, 0, 1e-3), tmp_path / 'data')
+    assert printed.model == expected.model
+    assert printed.train_dataloader == expected.train_dataloader
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['--only', 'kcd'], "has no entry 'kcd'; see kdc"),
+    (['--checkpoint', 'no.pth'], 'no.pth'),
+])
+def test_what_cannot_run_is_named_before_anything_starts(tool, started, write, tmp_path,
+                                                         arguments, words):
+    with pytest.raises(SystemExit, match=words):
+        tool.main([str(write()), '--out', str(tmp_path / 'out'), *arguments])
+    assert not started
+
+
+@pytest.mark.slow
+def test_a_study_of_two_heads_is_run_from_images_to_tables(write, tmp_path):
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[2e-3]),
+                          dict(name='Mask R-CNN', head='mask_rcnn', learning_rates=[1e-3])],
+                 samples=8, seeds=[0])
+    subprocess.run([sys.executable, str(ROOT / 'tools/run_study.py'), str(path), '--out',
+                    str(tmp_path / 'out')], check=True)
+    content = json.loads((tmp_path / 'out/leaderboard.json').read_text())
+    assert [set(entry['measured']['Small']) for entry in content['entries']] == [
+        {'keypoints', 'segm'}, {'segm'}]

@@ -1,0 +1,430 @@
+"""Train networks alike and compare them: run what a study lacks, and write its tables.
+
+    python tools/run_study.py configs/studies/rendered_easy.yml --out DIR --list
+    python tools/run_study.py configs/studies/rendered_easy.yml --out DIR --limit-minutes 50
+    python tools/run_study.py configs/studies/rendered_easy.yml --out DIR --only KDC --seed 0
+    python tools/run_study.py configs/studies/rendered_easy.yml --out DIR --print-config KDC
+    python tools/run_study.py configs/studies/rendered_easy.yml --out DIR --tables \\
+        --results OTHER/results
+
+A study (configs/studies/*.yml, docs/evidence.md) fixes what its entries share. Each run is
+tools/train.py on a config that DIR/runs/RUN/config.py keeps. The same command goes on where it was
+stopped: finished runs are DIR/results/RUN.json, a broken one goes on from its last checkpoint, and
+several of these commands on one DIR share the work. Files of results can be carried to another
+machine and named there with --results; the tables need nothing else.
+"""
+import argparse
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, Optional, TextIO, Tuple
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file
+
+import kdc_mm  # noqa: E402, F401
+from kdc_mm.benchmarks.network.named_configs import ConfigError  # noqa: E402
+from kdc_mm.benchmarks.study.configs import (  # noqa: E402
+    CHOICE,
+    FINAL,
+    Run,
+    changes_of,
+    make_data,
+    run_config,
+)
+from kdc_mm.benchmarks.study.record import PROGRESS  # noqa: E402
+from kdc_mm.benchmarks.study.report import draw_groups, write_study  # noqa: E402
+from kdc_mm.benchmarks.study.results import (  # noqa: E402
+    Collected,
+    choice_runs,
+    collect,
+    failed_result,
+    final_runs,
+    result_of,
+    write_result,
+)
+from kdc_mm.benchmarks.study.study import Study, StudyEntry, StudyError, read_study  # noqa: E402
+from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+
+INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
+#: What LossGuardHook says of a run that nothing can mend but a lower learning rate.
+DIVERGED = 'Training stopped:'
+#: Seconds between two looks at what other processes have left.
+WAIT_S = 3
+#: Seconds between two lines where there is no terminal.
+LINE_S = 60
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('study', metavar='STUDY.yml')
+    add('--out', type=Path, metavar='DIR',
+        help='folder for runs, results and tables (default: work_dirs/studies/STUDY)')
+    add('--only', nargs='+', default=[], metavar='ENTRY', help='entries, or groups of entries')
+    add('--seed', nargs='+', type=int, default=[], metavar='N', help='final runs of these seeds')
+    add('--limit-minutes', type=float, metavar='M', help='stop after this time; go on later')
+    add('--results', nargs='+', type=Path, default=[], metavar='DIR',
+        help='folders with results of other machines')
+    add('--tables', action='store_true', help='write the tables of what there is and end')
+    add('--data-root', metavar='DIR', help="folder of the data, in place of the study's")
+    add('--threads', type=int, default=1, help='CPU threads of each run (default: 1)')
+    add('--gpus', type=int, default=1, help='processes to train with (default: 1)')
+    add('--checkpoint', help='what the entries of decoding alone test, in place of a trained entry')
+    add('--list', action='store_true', help='show the entries and what there is of each, and end')
+    add('--print-config', metavar='ENTRY', help="print the whole config of an entry's run and end")
+    add('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        help='settings that override those of every entry; results count as those of another study')
+    return parser.parse_args(argv)
+
+
+class Bench:
+    """The work on one study.
+
+    Args:
+        study (Study): The study.
+        args (argparse.Namespace): The command line.
+    """
+
+    def __init__(self, study: Study, args: argparse.Namespace) -> None:
+        self.study, self.args = study, args
+        self.out: Path = args.out
+        self.splits = self.out / 'data'
+        self.entries = study.entries_named(args.only) if args.only else list(study.entries)
+        self.deadline = (time.monotonic() + 60 * args.limit_minutes
+                         if args.limit_minutes is not None else None)
+        self.settings: Dict[Tuple[str, str], str] = {}  # hashes, by entry and part
+        self.pace: Dict[str, float] = {}  # seconds per iteration, by entry
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def collected(self) -> Collected:
+        return collect(self.study, [self.out / 'results', *self.args.results], self.settings)
+
+    def lacking(self, results: Dict[Run, Dict]) -> List[Run]:
+        """What is to be run: the choices of all entries first, then seed by seed."""
+        choices, finals = [], []
+        for entry in self.entries:
+            choices += [run for run in choice_runs(self.study, entry) if run not in results]
+            try:
+                finals += [run for run in final_runs(self.study, entry, results)
+                           if run not in results and
+                           (not self.args.seed or run.seed in self.args.seed)]
+            except LookupError:
+                pass
+        return choices + sorted(finals, key=lambda run: run.seed)
+
+    def unplanned(self, results: Dict[Run, Dict]) -> int:
+        """Final runs whose learning rate is not chosen yet."""
+        seeds = [seed for seed in self.study.seeds if not self.args.seed or seed in self.args.seed]
+        return len(seeds) * sum(
+            any(run not in results for run in choice_runs(self.study, entry))
+            for entry in self.entries)
+
+    def work(self) -> int:
+        """Run what there is to run; 1 if a run failed."""
+        failed: List[Run] = []
+        waiting = False
+        while True:
+            results = self.collected().results
+            left = [run for run in self.lacking(results) if run not in failed]
+            if not left or self.is_late():
+                break
+            if self.do_one(left, self.unplanned(results), failed):
+                waiting = False
+                continue
+            if not waiting:
+                self.say(f'Other processes are at {", ".join(run.name for run in left)}: waiting '
+                         'for what they leave')
+            waiting = True
+            time.sleep(WAIT_S)
+        return int(bool(failed))
+
+    def do_one(self, left: List[Run], unplanned: int, failed: List[Run]) -> bool:
+        """Do the first run that no other process is at; whether there was one."""
+        for run in left:
+            lock = lock_of(self.folder(run))
+            with lock as locked:
+                if locked:
+                    # it may have been finished since
+                    if run not in self.collected().results and not self.do(
+                            run, left, unplanned, lock.file):
+                        failed.append(run)
+                    return True
+        return False
+
+    def is_late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def folder(self, run: Run) -> Path:
+        return self.out / 'runs' / run.name
+
+    def do(self, run: Run, left: List[Run], unplanned: int, lock: TextIO) -> bool:
+        """Do a run, or a part of it where the time is up; whether that went well.
+
+        The process that trains holds the lock as well, should this one be killed.
+        """
+        folder = self.folder(run)
+        entry = self.study.entry(run.entry)
+        try:
+            command = self.command(run, entry, folder)
+        except LookupError as error:
+            self.say(f'{run.name}: {error}')
+            return False
+        with (folder / 'log.txt').open('ab') as log:
+            start = log.tell()
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment(),
+                                       pass_fds=[lock.fileno()])
+            try:
+                self.watch(process, run, left, unplanned)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+        progress = read_progress(folder)
+        if process.returncode == 0 and progress.get('finished'):
+            self.keep(run, result_of(self.study, run, progress, self.args.threads))
+            return True
+        if self.is_late():
+            self.say(f'{run.name}: stopped at iteration {progress.get("iteration", 0)}; the same '
+                     'command goes on from its last checkpoint')
+            return True
+        return self.explain(run, (folder / 'log.txt').read_bytes()[start:].decode(errors='replace'))
+
+    def command(self, run: Run, entry: StudyEntry, folder: Path) -> List[str]:
+        """What trains, or tests a network of another entry.
+
+        Raises:
+            LookupError: That network is not there.
+        """
+        cfg = run_config(self.study, run, self.splits, folder)
+        cfg.dump(folder / 'config.py')
+        config = str(folder / 'config.py')
+        if entry.decodes is not None:
+            return [sys.executable, str(REPOSITORY / 'tools/test.py'), config,
+                    self.checkpoint_of(entry, run), '--work-dir', str(folder)]
+        launch = [sys.executable, str(REPOSITORY / 'tools/train.py'), config]
+        if self.args.gpus > 1:
+            launch = ['bash', str(REPOSITORY / 'tools/dist_train.sh'), config, str(self.args.gpus)]
+        return [*launch, '--resume', '--work-dir', str(folder)]
+
+    def checkpoint_of(self, entry: StudyEntry, run: Run) -> str:
+        if self.args.checkpoint is not None:
+            return self.args.checkpoint
+        trained = self.study.entry(entry.decodes)
+        try:
+            base = next(one for one in final_runs(self.study, trained, self.collected().results)
+                        if one.seed == run.seed)
+            return (self.folder(base) / 'last_checkpoint').read_text().strip()
+        except (LookupError, OSError):
+            raise LookupError(f'changes decoding only and is tested with weights of '
+                              f'{entry.decodes!r}, seed {run.seed}, which are not here: train it, '
+                              'or name others with --checkpoint.') from None
+
+    def environment(self) -> Dict[str, str]:
+        threads = str(self.args.threads)
+        return dict(os.environ, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
+
+    def watch(self, process: subprocess.Popen, run: Run, left: List[Run], unplanned: int) -> None:
+        """Show how far a run is until it ends or the time is up."""
+        folder, started, said = self.folder(run), time.monotonic(), 0.
+        first: Optional[int] = None
+        columns = (SpinnerColumn(), TextColumn('{task.description}'), BarColumn(),
+                   TextColumn('{task.completed}/{task.total}'), TimeElapsedColumn(),
+                   TextColumn('{task.fields[state]}'))
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(run.name, total=None, state='')
+            while process.poll() is None and not self.is_late():
+                time.sleep(0.5)
+                progress = read_progress(folder)
+                if not progress:
+                    continue
+                done, total = progress['iteration'], progress['max_iters']
+                first = done if first is None else first
+                if done > first:
+                    self.pace[run.entry] = (time.monotonic() - started) / (done - first)
+                state = self.state(run, progress, left, unplanned)
+                bar.update(task, completed=done, total=total, state=state)
+                if not self.console.is_terminal and time.monotonic() > said + LINE_S:
+                    said = time.monotonic()
+                    self.say(f'{run.name} {done}/{total}  {state}')
+
+    def state(self, run: Run, progress: Dict, left: List[Run], unplanned: int) -> str:
+        """The last figures, and how long it may take to the end of all."""
+        words = []
+        if progress['curve']:
+            figures = progress['curve'][-1]['figures']
+            words += [f'{task} AP {found["AP"]:.1f}' for task, found in figures.items()
+                      if 'AP' in found]
+        pace = self.pace.get(run.entry)
+        if pace is None:
+            return '  '.join(words)
+        minutes = pace * (progress['max_iters'] - progress['iteration']) / 60
+        usual = sum(self.pace.values()) / len(self.pace)
+        for one in left:
+            if one != run:
+                minutes += self.pace.get(one.entry, usual) * self.iterations(one) / 60
+        final = Run('', FINAL, 0, None)
+        minutes += unplanned * usual * self.iterations(final) / 60
+        return '  '.join([*words, f'{minutes:.0f} min left'])
+
+    def iterations(self, run: Run) -> int:
+        share = self.study.choice_share if run.part == CHOICE else 1.
+        return self.study.iterations(share) or 0
+
+    def keep(self, run: Run, result: Dict) -> None:
+        """Write a run's result; the weights of a choice have done their work."""
+        write_result(self.out / 'results' / f'{run.name}.json', result)
+        if run.part == CHOICE:
+            for path in self.folder(run).glob('*.pth'):
+                path.unlink()
+        figures = result['curve'][-1]['figures'] if result['curve'] else {}
+        shown = '  '.join(f'{task} AP {found["AP"]:.1f}' for task, found in figures.items()
+                          if 'AP' in found)
+        self.say(f'{run.name}: {shown or "diverged"}, {result["cpu_seconds"] / 60:.1f} min of '
+                 'processor time')
+
+    def explain(self, run: Run, log: str) -> bool:
+        """Say why a run ended; one that diverged is a result."""
+        lines = [line for line in log.splitlines() if line.strip()]
+        reason = next((line for line in reversed(lines) if DIVERGED in line), None)
+        if reason is not None:
+            self.keep(run, failed_result(self.study, run, reason, self.args.threads))
+            return True
+        self.say(f'{run.name} failed: {lines[-1] if lines else "no word"}; '
+                 f'more in {self.folder(run) / "log.txt"}')
+        return False
+
+    def write(self) -> None:
+        """Write the tables and figures of what there is."""
+        collected = self.collected()
+        for line in collected.ignored:
+            self.say(f'left out: {line}')
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_study(self.out, self.study, collected)
+        names = ['leaderboard.html', 'leaderboard.md', 'leaderboard.json']
+        names += [path.name for path in draw_groups(self.out, self.study, collected)]
+        self.say('Look at ' + ', '.join(str(self.out / name) for name in names))
+
+    def list(self) -> None:
+        """The entries, what they change, and what there is of them."""
+        results = self.collected().results
+        for entry in self.entries:
+            runs = [run for run in results if run.entry == entry.name]
+            finals = sorted(run.seed for run in runs if run.part == FINAL)
+            done = f'seeds {", ".join(map(str, finals))} finished' if finals else ''
+            decoding = '(decoding only)' if entry.decodes else ''
+            print(f'{entry.name:24} {entry.shown_in:8} {entry.head} {changes_of(entry)} '
+                  f'{decoding} {done}'.rstrip())
+
+    def print_config(self, name: str) -> None:
+        """The whole config of an entry's first final run, below a comment of what it changes."""
+        entry = self.study.entry(name)
+        try:
+            rate = final_runs(self.study, entry, self.collected().results)[0].learning_rate
+        except LookupError:
+            rate = entry.learning_rates[0]
+        cfg = run_config(self.study, Run(entry.name, FINAL, self.study.seeds[0], rate), self.splits)
+        where = f' ({entry.shown_in})' if entry.shown_in else ''
+        print(f'# {entry.name}{where}: {Path(self.study.config).name} {changes_of(entry)}')
+        print(cfg.pretty_text)
+
+
+class lock_of:
+    """A folder for one process at a time; entering says whether it is this one.
+
+    Args:
+        folder (Path): Is made.
+        wait (bool): Until it is.
+    """
+
+    def __init__(self, folder: Path, wait: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file: TextIO = (folder / 'lock').open('w')
+        self.how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+
+    def __enter__(self) -> bool:
+        try:
+            fcntl.flock(self.file, self.how)
+        except BlockingIOError:
+            return False
+        return True
+
+    def __exit__(self, *error) -> None:
+        self.file.close()
+
+
+def read_progress(folder: Path) -> Dict:
+    """What a run has noted of itself; empty before it has."""
+    try:
+        return json.loads((folder / PROGRESS).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def adapted(study: Study, args: argparse.Namespace) -> Study:
+    """The study with the command line's data and options."""
+    if args.data_root is not None:
+        if study.data is None:
+            raise StudyError(f'{study.name} takes its data from its config: --cfg-options says '
+                             'where they are.')
+        study = dataclasses.replace(
+            study, data=dataclasses.replace(study.data, root=args.data_root))
+    if args.cfg_options:
+        study = dataclasses.replace(study, options={**study.options, **args.cfg_options})
+    return study
+
+
+def interrupt(*signal_and_frame) -> None:
+    """End as Ctrl-C does: what trains is ended, and the tables are written."""
+    raise KeyboardInterrupt
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        study = read_study(args.study)
+        if args.out is None:
+            args.out = Path('work_dirs/studies', study.name)
+        study = adapted(study, args)
+        bench = Bench(study, args)
+        if args.list:
+            bench.list()
+            return 0
+        if args.print_config:
+            bench.print_config(args.print_config)
+            return 0
+        if args.checkpoint is not None:
+            check_checkpoint(args.checkpoint)
+        if not args.tables:
+            with lock_of(bench.splits, wait=True):
+                make_data(study, bench.splits)
+    except (StudyError, ConfigError, CheckpointError) as error:
+        sys.exit(f'error: {error}')
+    status = 0
+    try:
+        if not args.tables:
+            status = bench.work()
+    except KeyboardInterrupt:
+        bench.say('Interrupted; the same command goes on from the last checkpoint.')
+        status = INTERRUPTED
+    bench.write()
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())
