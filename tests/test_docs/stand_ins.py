@@ -10,6 +10,7 @@ PLACEHOLDERS: Dict[str, Dict[str, str]] = {
         r'\bCHECKPOINT\b': 'work_dirs/kdc_rn152_coco/epoch_1.pth',
         r'\bepoch_400\.pth': 'epoch_1.pth',
         r'\bBOARD\.yml': 'configs/boards/synthcrowd.yml',
+        r'\bSTUDY\.yml': 'configs/studies/paper_ablations.yml',
     },
     'docs/results.md': {r'\[(--noise 2)\]': r'\1'},
 }
@@ -80,8 +81,8 @@ RUNS: List[Run] = [
         ['--cfg-options', *SMALL_TRAIN]),
     Run(r'python tools/misc/picture_grid\.py CONFIG CHECKPOINT --out grid\.png',
         ['--num', '1', '--cfg-options', *SMALL_TRAIN], 'grid.png'),
-    Run(r'python tools/analysis_tools/run_ablation\.py --list', []),
-    Run(r'python tools/analysis_tools/run_ablation\.py --print-config radius-16', []),
+    Run(r'python tools/run_study\.py \$study --list', []),
+    Run(r'python tools/run_study\.py \$study --print-config radius-16', []),
     Run(r'python tools/analysis_tools/codec_ceiling\.py configs/kdc_rn152-paper_coco\.py .*',
         ['--limit', '1', '--ann-file', 'data/coco/annotations/person_keypoints_val2017.json']),
     Run(r'python tools/misc/draw_method\.py --out method', ['--only', 'eq1'], 'method/eq1.jpg'),

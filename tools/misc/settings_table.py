@@ -43,6 +43,7 @@ CHAPTERS: Dict[str, Tuple[str, ...]] = {
     'Metrics and evaluators': ('kdc_mm/evaluation', ),
     'Hooks and visualizers': ('kdc_mm/visualization', 'kdc_mm/engine'),
     'Inference': ('kdc_mm/apis', ),
+    'Studies': ('kdc_mm/benchmarks', ),
     'mmdeploy': ('kdc_mm/mmdeploy.py', ),
 }
 
