@@ -14,18 +14,11 @@ from kdc_mm.engine.hooks import InputSizeHook
 from kdc_mm.models.input_size import InputSizeError, check_input_size
 
 from ..conftest import load_tool
+from ..test_models.samples import narrow_hrnet
 from .conftest import ROOT
 
-#: HRNet in the page's place of ``...``: a narrow one with two of its four stages' depth.
-EXTRA = dict(
-    stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(1, ),
-                num_channels=(16, )),
-    stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(1, 1),
-                num_channels=(32, 16)),
-    stage3=dict(num_modules=1, num_branches=3, block='BASIC', num_blocks=(1, 1, 1),
-                num_channels=(32, 16, 16)),
-    stage4=dict(num_modules=1, num_branches=4, block='BASIC', num_blocks=(1, 1, 1, 1),
-                num_channels=(32, 16, 16, 16)))
+#: A narrow HRNet, of as many channels at stride 4 as docs/own_config.md has.
+EXTRA = narrow_hrnet(32, 16, 16, 16)
 PAFPN = dict(
     backbone=dict(type='CSPNeXt', arch='P5', deepen_factor=0.167, widen_factor=0.125,
                   out_indices=(2, 3, 4), norm_cfg=dict(type='BN')),

@@ -20,6 +20,7 @@ from tests.conftest import load_tool
 from tests.test_apis.conftest import inferencer, small_cfg  # noqa: F401
 from tests.test_docs.markdown import ROOT, all_commands, code_blocks, pages, spans
 from tests.test_docs.stand_ins import SMALL_TRAIN
+from tests.test_models.samples import narrow_hrnet
 from tests.test_runtime.conftest import exported  # noqa: F401
 
 #: What tells a block from the others, and the test that runs it.
@@ -37,16 +38,8 @@ TESTED = {
     '# my/keypoints.py': 'test_a_config_of_own_data_trains_on_five_keypoints',
     '# my/config_5.py': 'test_a_config_of_own_data_trains_on_five_keypoints',
 }
-#: HRNet with a branch of as many channels as docs/own_config.md has, and little else.
-EXTRA = dict(
-    stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(1, ),
-                num_channels=(8, )),
-    stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(1, 1),
-                num_channels=(32, 8)),
-    stage3=dict(num_modules=1, num_branches=3, block='BASIC', num_blocks=(1, 1, 1),
-                num_channels=(32, 8, 8)),
-    stage4=dict(num_modules=1, num_branches=4, block='BASIC', num_blocks=(1, 1, 1, 1),
-                num_channels=(32, 8, 8, 8)))
+#: A narrow HRNet, of as many channels at stride 4 as docs/own_config.md has.
+EXTRA = narrow_hrnet(32, 16, 16, 16)
 #: COCO's keypoints that are those of docs/own_data.md.
 FIVE = (0, 9, 10, 15, 16)
 

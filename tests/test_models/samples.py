@@ -70,3 +70,13 @@ def pack_two_people(codec: dict, **masks):
 
 
 NOBODY = Scene(np.zeros((0, 17, 2)), np.zeros((0, 17), bool))
+
+
+def narrow_hrnet(*channels):
+    """``extra`` of an HRNet of one block a branch, whose four branches have these channels."""
+    def stage(branches, block='BASIC', channels=channels):
+        return dict(num_modules=1, num_branches=branches, block=block, num_blocks=(1, ) * branches,
+                    num_channels=channels[:branches])
+
+    return dict(stage1=stage(1, 'BOTTLENECK', (16, )), stage2=stage(2), stage3=stage(3),
+                stage4=stage(4))

@@ -9,7 +9,7 @@ from mmpose.registry import MODELS
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from tests.test_codecs.people import Scene
 
-from .samples import codec_config, outlines, pack, pack_two_people, two_people
+from .samples import codec_config, narrow_hrnet, outlines, pack, pack_two_people, two_people
 
 BACKBONES = {
     'ResNet': (dict(type='ResNet', depth=18), dict(in_channels=512)),
@@ -17,15 +17,7 @@ BACKBONES = {
                   dict(in_channels=512, in_index=3)),
     'MobileNetV2': (dict(type='MobileNetV2', widen_factor=0.35, out_indices=(7, )),
                     dict(in_channels=1280)),
-    'HRNet': (dict(type='HRNet', extra=dict(
-        stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(1, ),
-                    num_channels=(16, )),
-        stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(1, 1),
-                    num_channels=(8, 16)),
-        stage3=dict(num_modules=1, num_branches=3, block='BASIC', num_blocks=(1, 1, 1),
-                    num_channels=(8, 16, 32)),
-        stage4=dict(num_modules=1, num_branches=4, block='BASIC', num_blocks=(1, 1, 1, 1),
-                    num_channels=(8, 16, 32, 64)))), dict(in_channels=8)),
+    'HRNet': (dict(type='HRNet', extra=narrow_hrnet(8, 16, 32, 64)), dict(in_channels=8)),
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import yaml
+from ..yaml_files import read_settings
 
 #: What is evaluated on a data set, and the figures that count, in the order of tables. Figures are
 #: percentages.
@@ -123,14 +123,7 @@ def read_board(path) -> Board:
         BoardError: It is missing, no YAML, or says something that boards do not know.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BoardError(f'There is no board {path}.')
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BoardError(f'{path} is no YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(content, dict):
-        raise BoardError(f'{path} is no board: it needs the keys datasets and entries.')
+    content = read_settings(path, 'board', ('datasets', 'entries'), BoardError)
     _expect_known(content, ('title', 'notes', 'datasets', 'entries', 'speed'), str(path))
     datasets = tuple(_dataset(one) for one in _list_of(content, 'datasets', path))
     names = _unique([one.name for one in datasets], 'data sets')

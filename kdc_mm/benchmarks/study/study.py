@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import yaml
-
+from ..yaml_files import read_settings
 from .heads import HEADS, KINDS, TASKS
 
 #: Files of a data set, as SynthCrowd and COCO call them.
@@ -152,14 +151,7 @@ def read_study(path) -> Study:
         StudyError: It is missing, no YAML, or says something that studies do not know.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StudyError(f'There is no study {path}.')
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise StudyError(f'{path} is no YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(content, dict):
-        raise StudyError(f'{path} is no study: it needs the keys config and entries.')
+    content = read_settings(path, 'study', ('config', 'entries'), StudyError)
     content = dict(dict(title=path.stem), **content, name=path.stem)
     _check_keys(content, Study, str(path), needed=('config', 'entries'))
     if not isinstance(content['entries'], list) or not content['entries']:
