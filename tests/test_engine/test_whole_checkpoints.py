@@ -1,9 +1,9 @@
 """Whenever a run is stopped, there is a whole checkpoint, and the run goes on from it."""
 import errno
+import multiprocessing
 import os
 import random
 import resource
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -45,16 +45,10 @@ def train(work_dir, model, max_iters, hook=WHOLE):
     return runner
 
 
-def in_child(work):
-    """Id of a new process that does some work, and nothing else."""
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)
-        try:
-            work()
-        finally:
-            os._exit(1)
-    return child
+#: Starts processes from one of a single thread: a copy of this one might wait for ever for a lock
+#: that another of its threads held.
+FORKS = multiprocessing.get_context('forkserver')
+FORKS.set_forkserver_preload([__name__])
 
 
 def files_of(folder):
@@ -65,6 +59,7 @@ def files_of(folder):
 
 def train_on_a_slow_disk(work_dir):
     """Train until killed; most of the time a checkpoint is being written."""
+    torch.set_num_threads(1)
     fsync = os.fsync
     os.fsync = lambda handle: (time.sleep(0.1), fsync(handle))
     train(work_dir, LargeModel(), 100_000)
@@ -77,13 +72,14 @@ def kill_and_resume(work_dir, kills, seed):
     """
     moments, while_writing, reached = random.Random(seed), 0, 0
     for i in range(kills):
-        child = in_child(lambda: train_on_a_slow_disk(work_dir))
+        child = FORKS.Process(target=train_on_a_slow_disk, args=(work_dir, ))
+        child.start()
         wait_until(lambda: has_saved(work_dir, after=reached))
         if i % 2:
             wait_until(lambda: is_writing(work_dir))
         time.sleep(moments.uniform(0, 0.1 if i % 2 else 0.6))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child.kill()
+        child.join()
         while_writing += is_writing(work_dir)
         start, problems = last_whole_checkpoint(str(work_dir))
         assert problems == []

@@ -1,6 +1,6 @@
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmpose.registry import HOOKS
+from mmengine.registry import HOOKS
 from torch.nn.parallel import DistributedDataParallel
 
 from ...models.input_size import check_input_size
