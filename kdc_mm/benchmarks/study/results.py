@@ -1,12 +1,12 @@
 """Results of runs: one small file each, which can be carried to another machine."""
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import torch
 
+from kdc_mm.engine.whole_files import WholeFilesBackend
 from kdc_mm.version import __version__
 
 from .configs import CHOICE, FINAL, Run, data_of, settings_of
@@ -61,10 +61,7 @@ def machine_words(threads: int) -> str:
 
 def write_result(path: Path, result: Dict) -> None:
     """Write a file of results; it is never half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix('.tmp')
-    draft.write_text(json.dumps(result, indent=1) + '\n')
-    os.replace(draft, path)
+    WholeFilesBackend().put_text(json.dumps(result, indent=1) + '\n', path)
 
 
 def collect(study: Study, folders: Iterable[Path],
