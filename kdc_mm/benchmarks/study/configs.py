@@ -198,6 +198,7 @@ def _set_runtime(cfg: Config, study: Study, run: Run, work_dir: Optional[Path]) 
     own = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] not in _REPLACED_HOOKS]
     cfg.custom_hooks = [
         *own,
+        dict(type='mmpose.ChannelsLastHook'),
         dict(type='mmpose.LossGuardHook'),
         dict(type='mmpose.SkippedSamplesHook'),
         dict(type='mmpose.StudyRecordHook', batch=study.batch)]
@@ -212,7 +213,7 @@ def _set_runtime(cfg: Config, study: Study, run: Run, work_dir: Optional[Path]) 
         cfg.work_dir = str(work_dir)
 
 
-_REPLACED_HOOKS = ('LossGuardHook', 'SkippedSamplesHook')
+_REPLACED_HOOKS = ('ChannelsLastHook', 'LossGuardHook', 'SkippedSamplesHook')
 
 
 def settings_of(study: Study, run: Run) -> str:
