@@ -10,6 +10,7 @@ from .kernels import do_without_cache_where_none_can_be_written, tell_when_compi
 do_without_cache_where_none_can_be_written()
 tell_when_compiling()
 
-from .runtime import FoundPeople, Runtime  # noqa: E402
+from .found_people import FoundPeople  # noqa: E402
+from .runtime import Runtime  # noqa: E402
 
 __all__ = ['FoundPeople', 'Runtime']

@@ -31,11 +31,37 @@ def encode_runs(start: np.ndarray, length: np.ndarray, height: int, width: int) 
 def decode_rle(rle: Dict) -> np.ndarray:
     """The mask of a COCO RLE, (h, w) bool; its counts are bytes or text."""
     height, width = rle['size']
-    text = rle['counts']
-    text = text.encode() if isinstance(text, str) else text
-    counts = _read_counts(np.frombuffer(text, np.uint8))
+    counts = _counts(rle)
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return flat.reshape(width, height).T
+
+
+def mask_area(rle: Dict) -> int:
+    """Pixels of the mask of a COCO RLE."""
+    return int(_counts(rle)[1::2].sum())
+
+
+def mask_box(rle: Dict) -> np.ndarray:
+    """x, y, width, height (4,) around the pixels of a COCO RLE; zeros without any."""
+    height = rle['size'][0]
+    counts = _counts(rle)
+    end = counts.cumsum()[1::2]
+    start = end - counts[1::2]
+    start, last = start[start < end], end[start < end] - 1
+    if not len(start):
+        return np.zeros(4)
+    (left, first_row), (right, last_row) = np.divmod(start, height), np.divmod(last, height)
+    top, bottom = first_row.min(), last_row.max()
+    if (left < right).any():  # from the bottom of one column to the top of the next
+        top, bottom = 0, height - 1
+    return np.array([left[0], top, right[-1] - left[0] + 1, bottom - top + 1], float)
+
+
+def _counts(rle: Dict) -> np.ndarray:
+    """Run lengths (c,) of a COCO RLE, background first."""
+    text = rle['counts']
+    text = text.encode() if isinstance(text, str) else text
+    return _read_counts(np.frombuffer(text, np.uint8))
 
 
 @numba.njit(cache=True)

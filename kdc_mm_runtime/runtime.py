@@ -1,59 +1,19 @@
 """People on images by an exported network: onnxruntime for its graph, and decoding."""
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 
 from .codec_file import read_codec
-from .people import ImageFrame, People
+from .found_people import FoundPeople
+from .people import ImageFrame
 from .resize import fit_into_input
-from .rle import decode_rle
 
 #: Files of an exported network.
 MODEL_FILE, CODEC_FILE = 'model.onnx', 'codec.json'
 
 Image = Union[str, Path, np.ndarray]
-
-
-class FoundPeople(NamedTuple):
-    """n people of an image, the surest first and those that only a mask shows last.
-
-    ``keypoints`` (n, K, 2) x, y in pixels of the image, ``keypoint_scores`` (n, K), ``scores`` (n,)
-    the OKS that each pose may expect; and, if the network has masks, ``rles``, n COCO RLEs of the
-    image's size, and ``mask_scores`` (n,).
-    """
-    keypoints: np.ndarray
-    keypoint_scores: np.ndarray
-    scores: np.ndarray
-    rles: Optional[List[Dict]] = None
-    mask_scores: Optional[np.ndarray] = None
-
-    @property
-    def bboxes(self) -> np.ndarray:
-        """(n, 4) x1, y1, x2, y2 around the keypoints."""
-        if not len(self.keypoints):
-            return np.zeros((0, 4), np.float32)
-        return np.concatenate([self.keypoints.min(1), self.keypoints.max(1)], axis=1)
-
-    def masks(self) -> np.ndarray:
-        """(n, h, w) bool."""
-        return np.array([decode_rle(rle) for rle in self.rles], bool)
-
-    def describe(self) -> List[Dict[str, Any]]:
-        """Each person as plain values that JSON can hold, by the names of MMPose's inferencers, as
-        :func:`kdc_mm.apis.describe_people` gives them."""
-        described = [
-            dict(keypoints=keypoints.tolist(), keypoint_scores=scores.tolist(),
-                 bbox=(bbox.tolist(), ), bbox_score=float(score))
-            for keypoints, scores, bbox, score in zip(
-                self.keypoints, self.keypoint_scores, self.bboxes, self.scores)
-        ]
-        masks = () if self.rles is None else zip(described, self.rles, self.mask_scores)
-        for person, rle, score in masks:
-            person['mask'] = dict(rle, counts=rle['counts'].decode())
-            person['mask_score'] = float(score)
-        return described
 
 
 class Runtime:
@@ -103,7 +63,8 @@ class Runtime:
             return []
         inputs, frames = zip(*(self.prepare(image) for image in images))
         people = self.decoder.decode_host_maps(self.run(np.stack(inputs)), frames)
-        return [_in_image(found, frame) for found, frame in zip(people, frames)]
+        return [FoundPeople.of(found, frame).in_image(frame)
+                for found, frame in zip(people, frames)]
 
     def prepare(self, image: Image) -> Tuple[np.ndarray, ImageFrame]:
         """An image in the network's input (H, W, 3) uint8 BGR, and where it lies there."""
@@ -146,10 +107,3 @@ def _open_session(path: Path, threads: Optional[int], providers: Sequence[str]):
     except Exception as error:  # onnxruntime's own classes differ between its versions
         raise ValueError(f'{path} cannot be run by onnxruntime {onnxruntime.__version__}: '
                          f'{str(error).strip().splitlines()[0]}') from error
-
-
-def _in_image(people: People, frame: ImageFrame) -> FoundPeople:
-    poses, masks = people.poses, people.masks
-    keypoints = frame.to_image(poses.keypoints).astype(np.float32)
-    return FoundPeople(keypoints, poses.scores, people.scores,
-                       None if masks is None else masks.rles, people.mask_scores)

@@ -8,7 +8,6 @@ repeats only what has changed since.
 import argparse
 import contextlib
 import json
-import os
 import sys
 import traceback
 import warnings
@@ -38,6 +37,7 @@ from kdc_mm.benchmarks.network.speed import (  # noqa: E402
     measure_speed,
     warm_up,
 )
+from kdc_mm.engine.whole_files import WholeFilesBackend  # noqa: E402
 
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 
@@ -68,9 +68,7 @@ class Finished:
     def keep(self, name: str, print_of_it: str, result) -> None:
         """Write it down; an interruption leaves the file as it was before or as it is after."""
         self.results[name] = dict(fingerprint=print_of_it, result=result)
-        draft = self.file.with_suffix('.tmp')
-        draft.write_text(json.dumps(self.results, indent=1) + '\n')
-        os.replace(draft, self.file)
+        WholeFilesBackend().put_text(json.dumps(self.results, indent=1) + '\n', self.file)
 
 
 def say(text: str) -> None:

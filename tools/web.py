@@ -19,7 +19,7 @@ import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import cv2
 import numpy as np
@@ -189,9 +189,7 @@ def build_app(pages: Pages, title: str, max_upload: float) -> Any:
             with gr.Column(scale=3, min_width=320):
                 result = gr.HTML(WELCOME, elem_id='result', padding=False)
 
-        def show(request: gr.Request, photo: Optional[dict], *values):
-            if photo is None:  # another source was chosen
-                return gr.skip(), gr.skip()
+        def show(request: gr.Request, photo: dict, *values):
             return None, pages.show(request.session_hash, Path(photo['path']), View(*values))
 
         def redraw(request: gr.Request, *values):
@@ -200,8 +198,10 @@ def build_app(pages: Pages, title: str, max_upload: float) -> Any:
         def forget(request: gr.Request):
             pages.forget(request.session_hash)
 
-        upload.input(show, [upload, *settings], [upload, result], preprocess=False,
-                     concurrency_limit=None, api_visibility='private')
+        # not `input`: a choice of another source is one too, and takes the place of a photo that is
+        # pasted by it. And each one, or a photo would be lost that comes while another is looked at
+        upload.upload(show, [upload, *settings], [upload, result], preprocess=False,
+                      trigger_mode='multiple', concurrency_limit=None, api_visibility='private')
         gr.on([setting.change for setting in settings], redraw, settings, result, **quietly)
         blocks.unload(forget)
     theme = gr.themes.Default(

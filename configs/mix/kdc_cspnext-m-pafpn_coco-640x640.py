@@ -1,23 +1,13 @@
 # RTMPose's family: CSPNeXt-m with its PAFPN, whose input sides are multiples of 32.
-_base_ = ['../kdc_rn152_8xb16-140e_coco.py']
+_base_ = ['../_base_/kdc_cspnext_coco.py']
 
-codec = dict(input_size=(640, 640), heatmap_stride=8, mask_stride=4, radius=51)
+codec = dict(input_size=(640, 640), radius=51)
 
 model = dict(
     backbone=dict(
-        _delete_=True,
-        type='CSPNeXt',
-        arch='P5',
-        expand_ratio=0.5,
         deepen_factor=0.67,
         widen_factor=0.75,
-        out_indices=(2, 3, 4),
-        channel_attention=True,
-        norm_cfg=dict(type='BN'),
-        act_cfg=dict(type='SiLU'),
         init_cfg=dict(
-            type='Pretrained',
-            prefix='backbone.',
             checkpoint='https://download.openmmlab.com/mmdetection/v3.0/rtmdet/'
             'cspnext_rsb_pretrain/cspnext-m_8xb256-rsb-a1-600e_in1k-ecb3bbd9.pth')),
     neck=dict(
@@ -29,7 +19,7 @@ model = dict(
         expand_ratio=0.5,
         norm_cfg=dict(type='BN'),
         act_cfg=dict(type='SiLU', inplace=True)),
-    head=dict(in_channels=192, in_index=(0, 1, 2), decoder=codec))
+    head=dict(in_channels=192, decoder=codec))
 
 train_pipeline = [
     dict(type='LoadImage8Bit', imdecode_backend='pillow'),

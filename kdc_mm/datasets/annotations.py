@@ -29,6 +29,9 @@ NUM_EXAMPLES = 3
 #: Share of a person's box that is taken for its area where no mask tells it, as by xtcocotools.
 _BOX_AREA = 0.53
 
+#: Pixels by which a person may be wider or higher than its box.
+_BOX_MARGIN = 2
+
 #: Pixels of an image's longest possible side.
 _MAX_SIDE = 10**5
 
@@ -140,6 +143,8 @@ def clean_annotations(content: dict, path: str, metainfo: dict,
         if isinstance(row, dict) and 'id' in row
     }
     persons = _person_categories(rows, categories, metainfo.get('person_categories'), path)
+    _note_merged_people(rows, persons, categories, refused)
+    _raise_refused(path, refused)
     rows = _rows_of_persons(rows, persons, categories, changes)
     row = categories.get(min(persons, key=str), {}) if persons else {}
     if persons - {PERSON_ID} or row.get('name', 'person') != _category(row, metainfo)['name']:
@@ -346,6 +351,23 @@ def _person_categories(rows: List[dict], categories: Dict[Any, dict],
     return used
 
 
+def _note_merged_people(rows: List[dict], persons: Set[Any], categories: Dict[Any, dict],
+                        refused: Changes) -> None:
+    """Label Studio's COCO export puts the keypoints of all people of an image into one annotation
+    of its category ``default``, beside the boxes and outlines of each."""
+    merged = {key for key in persons & categories.keys()
+              if categories[key].get('name') == categories[key].get('supercategory') == 'default'}
+    if not merged:
+        return
+    drawn = Counter(
+        (ann['image_id'], as_id(ann.get('category_id')), bool(ann.get('segmentation')))
+        for ann in rows if as_id(ann.get('category_id')) not in merged)
+    several = dict.fromkeys(f'image {image}' for (image, *_), number in drawn.items() if number > 1)
+    if several:
+        refused['one annotation has all keypoints of an image, of whomever, as Label Studio writes '
+                'COCO. Export as JSON (docs/own_data.md)'] = list(several)
+
+
 def _rows_of_persons(rows: List[dict], persons: Set[Any], categories: Dict[Any, dict],
                      changes: Changes) -> List[dict]:
     """The annotations of these categories, and those without one that can only be of them."""
@@ -408,10 +430,13 @@ def _clean_person(ann: dict, image: dict, metainfo: dict, order: Optional[List[i
     if ann.get('iscrowd') not in (0, 1):
         changes['annotations have no iscrowd of 0 or 1, taken for 0'].append(where)
     person['iscrowd'] = int(ann.get('iscrowd') in (1, '1'))
+    drawn = ann.get('segmentation')
+    if drawn and ann.get('isbbox') is True:
+        changes['segmentations are boxes (isbbox), left out'].append(where)
+        drawn = None
     try:
         _clean_keypoints(person, image, metainfo.get('num_keypoints'), order, where, changes)
-        segmentation = clean_segmentation(
-            ann.get('segmentation'), image['height'], image['width'])
+        segmentation = clean_segmentation(drawn, image['height'], image['width'])
     except ValueError as error:
         refused[str(error)].append(where)
         return None
@@ -419,7 +444,7 @@ def _clean_person(ann: dict, image: dict, metainfo: dict, order: Optional[List[i
         person['segmentation'] = segmentation
     else:
         person.pop('segmentation', None)
-    if ann.get('segmentation') and segmentation != ann['segmentation']:
+    if drawn and segmentation != drawn:
         what = 'cannot be drawn, left out' if segmentation is None else \
             "cannot be drawn in part, or are not in COCO's form"
         changes[f'segmentations {what}'].append(where)
@@ -518,8 +543,12 @@ def _box_of_rest(person: dict, image: dict) -> np.ndarray:
 
 
 def _clean_area(person: dict, image: dict, where: str, changes: Changes) -> None:
-    area = person.get('area')
-    if type(area) in (int, float) and 0 < area <= image['width'] * image['height']:
+    """An area that the image holds, and where there is no mask the box."""
+    area, most = person.get('area'), image['width'] * image['height']
+    if 'segmentation' not in person:
+        width, height = person['bbox'][2:]
+        most = min(most, (width + _BOX_MARGIN) * (height + _BOX_MARGIN))
+    if type(area) in (int, float) and 0 < area <= most:
         return
     changes[NO_AREA].append(where)
     if 'segmentation' in person:

@@ -5,9 +5,10 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, DefaultScope
-from mmengine.structures import InstanceData
 
-from kdc_mm_runtime import FoundPeople, Runtime
+from kdc_mm_runtime import Runtime
+
+from ..models.heads.field_head import pack_instances
 
 
 def evaluate_runtime(runtime: Runtime, cfg: Config,
@@ -31,7 +32,7 @@ def evaluate_runtime(runtime: Runtime, cfg: Config,
             item = dataset[index]
             image = np.ascontiguousarray(item['inputs'].permute(1, 2, 0).numpy())
             sample = item['data_samples']
-            sample.pred_instances = instances_of(runtime(image))
+            sample.pred_instances = pack_instances(runtime(image))
             evaluator.process([sample])
             after_image()
         return evaluator.evaluate(len(dataset))
@@ -42,20 +43,3 @@ def unresized_images(cfg: Config):
     settings = cfg.test_dataloader.dataset.copy()
     settings.pipeline = [step for step in settings.pipeline if step.type != 'BottomupResize']
     return DATASETS.build(settings)
-
-
-def instances_of(found: FoundPeople) -> InstanceData:
-    """n people as the metrics of MMPose and mmdet read them, see
-    :func:`~kdc_mm.models.heads.field_head.pack_instances`."""
-    instances = InstanceData(
-        keypoints=found.keypoints,
-        keypoint_scores=found.keypoint_scores,
-        keypoints_visible=found.keypoint_scores,
-        bboxes=found.bboxes,
-        bbox_scores=found.scores,
-        scores=found.scores,
-        labels=np.zeros(len(found.scores), np.int64))
-    if found.rles is not None:
-        instances.masks = found.rles
-        instances.mask_scores = found.mask_scores
-    return instances

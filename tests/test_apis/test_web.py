@@ -9,6 +9,7 @@ import sys
 import time
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -52,7 +53,7 @@ def upload(uploads):
     def put(name='holiday & sun.png', content=None, folder='1f0c'):
         file = uploads / folder / name
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(content or cv2.imencode('.png', noise(300, 400))[1].tobytes())
+        file.write_bytes(content or png(noise(300, 400)))
         return file
 
     return put
@@ -193,6 +194,81 @@ def test_the_command_kdc_web_is_this_tool(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0 and '--max-upload MB' in capsys.readouterr().out
+
+
+def png(image):
+    """A BGR or BGRA image as the content of a PNG file."""
+    return cv2.imencode('.png', image)[1].tobytes()
+
+
+@pytest.mark.parametrize('size', [(1, 1), (2, 900), (2400, 3200)])
+def test_photos_of_any_size_have_the_people_of_their_file(pages, upload, inferencer, size):
+    file = upload('clipboard.png', png(noise(*size)))
+    [expected] = inferencer(str(file))
+    html = pages.show('page', file, EVERYBODY)
+    assert described(html) == ('clipboard.json', json.loads(json.dumps(expected['predictions'][0])))
+
+
+class Page:
+    """What the page in a browser sends to its server.
+
+    Args:
+        client (TestClient): Of the application.
+    """
+
+    def __init__(self, client):
+        self.client = client
+        config = client.get('/config').json()
+        self.components = {one['id']: one for one in config['components']}
+        [self.photo] = [one for one in self.components.values() if one['type'] == 'image']
+        [self.event] = [one for one in config['dependencies']
+                        if self.photo['id'] in [target[0] for target in one['targets']]]
+
+    def choose(self, name, content):
+        """Upload a file, from a folder, the clipboard or the camera, and hand it to the network:
+        what the page then shows."""
+        [path] = self.client.post('/gradio_api/upload', files=dict(files=(name, content))).json()
+        file = dict(path=path, orig_name=name, size=len(content), mime_type='image/png',
+                    meta=dict(_type='gradio.FileData'))
+        settings = [self.components[key]['props']['value'] for key in self.event['inputs'][1:]]
+        self.client.post('/gradio_api/queue/join', json=dict(
+            data=[file, *settings], fn_index=self.event['id'], session_hash='page',
+            trigger_id=self.photo['id'])).raise_for_status()
+        told = self.client.get('/gradio_api/queue/data', params=dict(session_hash='page')).text
+        messages = [json.loads(line[len('data: '):]) for line in told.splitlines() if line]
+        [done] = [one for one in messages if one['msg'] == 'process_completed']
+        photo, html = done['output']['data']
+        assert photo is None  # the next one can be chosen
+        return html
+
+
+@pytest.fixture
+def page(web, pages, uploads, monkeypatch):
+    pytest.importorskip('gradio', reason='needs gradio (requirements/web.txt)')
+    from starlette.testclient import TestClient
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(uploads))
+    with TestClient(web.build_app(pages, 'untrained', 2**20)) as client:
+        yield Page(client)
+
+
+@pytest.mark.filterwarnings('ignore:The copy keyword is deprecated')  # gradio's use of pandas
+@pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
+def test_a_pasted_photo_is_the_same_as_its_file_whatever_its_transparency(page):
+    image = noise(300, 400)
+    html = page.choose('holiday.png', png(image))
+    name, people = described(html)
+    assert name == 'holiday.json' and len(people) > 0
+    opaque, faded = (np.dstack([image, np.full((300, 400), alpha, np.uint8)])
+                     for alpha in (255, 40))
+    for pasted in (opaque, faded):
+        assert described(page.choose('clipboard.png', png(pasted))) == ('clipboard.json', people)
+
+
+def test_the_photo_comes_from_a_file_the_clipboard_or_the_camera_and_none_is_passed_over(page):
+    assert page.photo['props']['sources'] == ['upload', 'clipboard', 'webcam']
+    # choosing a source is no photo, and a photo need not wait for the one before
+    assert page.event['targets'] == [[page.photo['id'], 'upload']]
+    assert page.event['trigger_mode'] == 'multiple'
 
 
 @pytest.fixture

@@ -1,4 +1,10 @@
-"""The page of tools/web.py in Chromium."""
+"""The page of tools/web.py in Chromium, where it is installed:
+
+    apt install chromium chromium-driver
+    pip install -r requirements/browser.txt
+    python -m pytest tests/test_apis/test_web_browser.py
+"""
+import base64
 import json
 import shutil
 import threading
@@ -14,10 +20,10 @@ from tests.conftest import load_tool
 from .test_inferencer import noise
 
 pytest.importorskip('gradio', reason='needs gradio (requirements/web.txt)')
-pytest.importorskip('selenium', reason='needs selenium (requirements/browser.txt)')
+pytest.importorskip('selenium', reason='needs selenium: pip install -r requirements/browser.txt')
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
 if not (CHROMIUM and DRIVER):
-    pytest.skip('needs Chromium and its driver (requirements/browser.txt)',
+    pytest.skip('needs Chromium and its driver: apt install chromium chromium-driver',
                 allow_module_level=True)
 
 from selenium import webdriver  # noqa: E402
@@ -244,3 +250,18 @@ def test_a_photo_can_be_taken_with_the_camera(page):
         canvas.drawImage(image, 0, 0);
         return [...canvas.getImageData(3, 3, 1, 1).data]""")
     assert green[1] > 100 > 60 > max(green[0], green[2])  # what Chromium's stand-in camera shows
+
+
+def test_a_photo_can_be_pasted(page, photo, chromium):
+    chromium.execute_cdp_cmd('Browser.grantPermissions', dict(
+        permissions=['clipboardReadWrite', 'clipboardSanitizedWrite']))
+    copied = chromium.execute_async_script("""
+        const [photo, done] = arguments;
+        fetch('data:image/png;base64,' + photo).then(response => response.blob())
+            .then(blob => navigator.clipboard.write([new ClipboardItem({'image/png': blob})]))
+            .then(() => done('copied'), fault => done(String(fault)))
+        """, base64.b64encode(photo.read_bytes()).decode())
+    assert copied == 'copied'
+    paste = page.until(lambda: page.all('button[aria-label="Paste from clipboard"]'))[0]
+    assert ' people' in page.after(paste.click)
+    assert page.pictures() == [('people', 800, 600)]

@@ -77,6 +77,11 @@ def test_thresholds_leave_people_without_a_pose_out(demo_cfg, show_people, photo
     assert counts == {0: 3, 1e-6: 2, 0.3: 1}
 
 
+def test_without_a_threshold_in_the_config_that_of_a_call_leaves_nobody_out(client, photos):
+    for threshold in (0.3, 0.99):
+        assert len(people_of(next(client(str(photos / '0.png'), bbox_thr=threshold)))) == 3
+
+
 def test_nms_of_poses_leaves_poses_alone(client, photos):
     everyone = people_of(next(client(str(photos / '0.png'))))
     left = people_of(next(client(str(photos / '0.png'), pose_based_nms=True)))

@@ -8,9 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from pycocotools import mask as coco_mask
 
 from kdc_mm.apis import describe_people
-from kdc_mm_runtime import Runtime
+from kdc_mm_runtime import FoundPeople, Runtime
+from kdc_mm_runtime.people import ImageFrame, Masks, People, Poses
 from tests.test_apis.test_inferencer import noise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +76,35 @@ def test_nobody_gives_arrays_of_length_zero(runtime, monkeypatch):
     assert found.keypoints.shape == (0, 17, 2) and found.bboxes.shape == (0, 4)
     assert found.rles == [] and found.describe() == [] and found.masks().shape[0] == 0
     assert runtime.predict([]) == []
+
+
+def test_people_without_a_pose_stand_in_their_masks_boxes_as_in_pytorch(
+        runtime, inferencer, images, monkeypatch):
+    head = inferencer.model.head
+    forward, run = head.forward, runtime.run
+    monkeypatch.setattr(head, 'forward', lambda feats: {
+        name: torch.full_like(field, -20) if name == 'heatmaps' else field
+        for name, field in forward(feats).items()})
+    monkeypatch.setattr(runtime, 'run', lambda inputs: {
+        name: np.zeros_like(part) if name == 'heatmaps' else part
+        for name, part in run(inputs).items()})
+    [expected], found = inferencer.predict(images[:1]), runtime(images[0])
+    assert_same_people(found, expected.pred_instances)
+    assert not found.scores.any() and (np.ptp(found.keypoints, axis=1) >= 1).all()
+
+
+def test_a_mask_without_a_pixel_makes_nobody():
+    frame = ImageFrame((6, 4), (2., 2.), (1., 1.))
+    pixels = np.zeros((3, 4, 6), bool)
+    pixels[0, 1:3, 2:5] = pixels[1, 3, 0] = True
+    poses = Poses(np.full((3, 17, 2), 5., np.float32), np.zeros((3, 17), np.float32),
+                  np.zeros((3, 17), bool), np.zeros(3, np.float32))
+    masks = Masks([coco_mask.encode(np.asfortranarray(one, np.uint8)) for one in pixels],
+                  np.zeros(3, np.float32))
+    people = People(poses, poses.strength, masks, np.array([0.5, 0.4, 0.3], np.float32))
+    found = FoundPeople.of(people, frame).in_image(frame)
+    assert found.mask_scores.tolist() == np.float32([0.5, 0.4]).tolist()
+    np.testing.assert_allclose(found.bboxes, [[1.5, 0.5, 4.5, 2.5], [-0.5, 2.5, 0.5, 3.5]])
 
 
 def test_a_file_and_its_array_have_the_same_people(runtime, images, tmp_path):

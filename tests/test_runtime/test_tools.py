@@ -1,6 +1,5 @@
 """The command lines of tools/deploy."""
 import json
-from pathlib import Path
 
 import cv2
 import pytest
@@ -10,7 +9,13 @@ from mmpose.registry import MODELS
 from tests.conftest import load_tool
 from tests.test_apis.test_inferencer import noise
 
-CONFIG = str(Path(__file__).resolve().parents[2] / 'configs/demo/kdc_rn18_synthcrowd.py')
+CONFIG = 'demo/kdc_rn18_synthcrowd'
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path_factory):
+    """Tools start in a folder that has no configs: they are taken by name."""
+    monkeypatch.chdir(tmp_path_factory.mktemp('elsewhere'))
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def test_what_cannot_be_exported_is_said_in_one_line(export, checkpoint, tmp_pat
     out, empty = str(tmp_path / 'out'), tmp_path / 'empty'
     empty.mkdir()
     for arguments, message in [
-        (['no_config.py', checkpoint, out], 'no_config.py does not exist'),
+        (['no_config.py', checkpoint, out], '^There is no config no_config.py'),
         ([CONFIG, str(tmp_path / 'no.pth'), out], 'no.pth'),
         ([CONFIG, checkpoint, out, '--int8', str(empty)], 'empty holds no image to calibrate'),
     ]:
@@ -75,6 +80,10 @@ def test_figures_of_a_folder_are_printed_and_written(monkeypatch, tmp_path, caps
     assert json.loads((tmp_path / 'f.json').read_text()) == {'coco/AP': 0.25, 'radius': 7}
 
 
-def test_a_folder_that_holds_no_network_ends_the_tool_in_one_line(tmp_path):
-    with pytest.raises(SystemExit, match='holds no model.onnx'):
-        load_tool('deploy/test_onnx').main([str(tmp_path), CONFIG])
+@pytest.mark.parametrize('config, message', [
+    (CONFIG, 'holds no model.onnx'), ('no_config.py', '^There is no config no_config.py')])
+def test_a_folder_without_a_network_and_a_missing_config_are_said_in_one_line(
+        tmp_path, config, message):
+    with pytest.raises(SystemExit, match=message) as ended:
+        load_tool('deploy/test_onnx').main([str(tmp_path), config])
+    assert '\n' not in str(ended.value)

@@ -17,14 +17,14 @@ from kdc_mm.apis import PoseSegInferencer  # noqa: E402
 from kdc_mm.apis.sources import image_files  # noqa: E402
 from kdc_mm.deploy import ExportError, export_onnx  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, config_or_end, end  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add('config', help='config file')
+    add('config', help='config file, or the name of one of kdc_mm')
     add('checkpoint', help='checkpoint of this config')
     add('out', type=Path, help='folder to write')
     add('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
@@ -50,10 +50,8 @@ def photos_of(folder: Path) -> List[str]:
 
 def main(argv=None) -> None:
     args = build_parser().parse_args(argv)
+    cfg = Config.fromfile(config_or_end(args.config))
     try:
-        if not Path(args.config).is_file():
-            raise OSError(f'The config {args.config} does not exist.')
-        cfg = Config.fromfile(args.config)
         merge_options(cfg, args.cfg_options)
         inferencer = PoseSegInferencer(cfg, args.checkpoint, 'cpu')
         photos = photos_of(args.int8) if args.int8 else None

@@ -15,7 +15,7 @@ from mmengine.utils import ProgressBar  # noqa: E402
 import kdc_mm  # noqa: E402, F401
 from kdc_mm.deploy.evaluate import evaluate_runtime  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
-from kdc_mm.engine.faults import FAULTS, end  # noqa: E402
+from kdc_mm.engine.faults import FAULTS, config_or_end, end  # noqa: E402
 from kdc_mm_runtime import Runtime  # noqa: E402
 
 
@@ -34,8 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> None:
     args = build_parser().parse_args(argv)
+    cfg = Config.fromfile(config_or_end(args.config))
     try:
-        cfg = Config.fromfile(args.config)
         merge_options(cfg, args.cfg_options)
         runtime = Runtime(args.folder, args.threads)
         progress = ProgressBar(file=sys.stderr)

@@ -22,8 +22,8 @@ compares. What a config of the repository sets, `python tools/train.py CONFIG` p
   and decodes by them.
 - Settings of a **head's part** stand in `model.head.pose_head` and `model.head.seg_head`.
 - `model.test_cfg` has `flip_test` (look at the mirrored image too), `output_heatmaps` (keep the
-  fields, for pictures) and `keypoints`: `'decoded'`, or `'annotated'` for masks around annotated
-  poses.
+  fields, for pictures), `score_thr` (leaves out people of a lower score; nobody by default) and
+  `keypoints`: `'decoded'`, or `'annotated'` for masks around annotated poses.
 - On the command line: `--cfg-options model.head.decoder.radius=16`. A key that nothing reads is
   refused with the one that works.
 - A **—** under default: the setting has to be given.

@@ -1,6 +1,5 @@
 """What KDC's heads share: features in, named fields out, flip test, checks against the data."""
 import inspect
-import itertools
 import warnings
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
@@ -18,9 +17,9 @@ from mmpose.utils.typing import (
     OptSampleList,
     Predictions,
 )
-from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
+from kdc_mm_runtime.found_people import FoundPeople
 from kdc_mm_runtime.people import ImageFrame, People, Poses
 
 from ...codecs.pose_seg import PoseSeg
@@ -239,7 +238,7 @@ class FieldHead(BaseHead):
         else:
             frames = [ImageFrame.from_metainfo(sample.metainfo) for sample in batch_data_samples]
         people = self.decoder.batch_decode(fields, frames, poses)
-        return [pack_instances(found, frame) for found, frame in zip(people, frames)]
+        return [pack_instances(FoundPeople.of(*decoded)) for decoded in zip(people, frames)]
 
     def _named_fields(self, outputs: Union[Fields, Tensor, Sequence[Tensor]]) -> Fields:
         """A network's outputs as float32 fields by name."""
@@ -484,69 +483,30 @@ def annotated_poses(annotated: InstanceData, frame: ImageFrame, num_keypoints: i
                  np.ones(len(labelled), np.float32))
 
 
-def pack_instances(people: People, frame: Optional[ImageFrame] = None) -> InstanceData:
-    """n persons as the evaluators and inferencers of MMPose and mmdet read them.
-
-    Those of whom only a mask is found are no poses. They stand last, with scores of 0 for the pose
-    and for each keypoint, so that any threshold leaves them out, and ``mask_scores`` alone ranks
-    them; their keypoints lie on the diagonal of their mask's box, see :func:`spread_unseen`. Masks
-    without a pixel make nobody.
+def pack_instances(found: FoundPeople) -> InstanceData:
+    """n people as the evaluators and inferencers of MMPose and mmdet read them.
 
     Args:
-        people (People): As the codec decodes them.
-        frame (ImageFrame, optional): Where their image lies in the input; needed with masks.
+        found (FoundPeople): Keypoints in input space, which the estimator moves to image space, or
+            in image space.
 
     Returns:
-        InstanceData: ``keypoints`` (n, K, 2) and ``bboxes`` (n, 4) in input space, which the
-        estimator moves to image space; ``keypoint_scores`` (n, K), ``bbox_scores``, ``scores``
-        (n,), ``labels`` (n,) zeros; with a segmentation head also ``masks``, n RLEs in image space,
-        and ``mask_scores`` (n,). All arrays have length 0 without people.
+        InstanceData: ``keypoints`` (n, K, 2) and ``bboxes`` (n, 4) in that space;
+        ``keypoint_scores`` (n, K), ``bbox_scores``, ``scores`` (n,), ``labels`` (n,) zeros; with a
+        segmentation head also ``masks``, n RLEs in image space, and ``mask_scores`` (n,). All
+        arrays have length 0 without people.
     """
-    poses = people.poses
-    masks = None if people.masks is None else people.masks.rles
-    kept = poses.detected.any(1) | (poses.scores > 0).any(1)
-    if masks is not None:
-        kept |= np.array([coco_mask.area(mask) > 0 for mask in masks], bool)
-    keypoints = spread_unseen(poses, masks, frame)[kept]
-    corners = (keypoints.min(1), keypoints.max(1)) if len(keypoints) else (
-        keypoints[:, 0], keypoints[:, 0])
     instances = InstanceData(
-        keypoints=keypoints,
-        keypoint_scores=poses.scores[kept],
-        bboxes=np.concatenate(corners, axis=1),
-        bbox_scores=people.scores[kept],
-        scores=people.scores[kept],
-        labels=np.zeros(len(keypoints), np.int64))
-    if masks is not None:
-        instances.masks = list(itertools.compress(masks, kept))
-        instances.mask_scores = people.mask_scores[kept]
+        keypoints=found.keypoints,
+        keypoint_scores=found.keypoint_scores,
+        bboxes=found.bboxes,
+        bbox_scores=found.scores,
+        scores=found.scores,
+        labels=np.zeros(len(found.scores), np.int64))
+    if found.rles is not None:
+        instances.masks = found.rles
+        instances.mask_scores = found.mask_scores
     return instances
-
-
-def spread_unseen(poses: Poses, masks: Optional[Sequence[dict]],
-                  frame: Optional[ImageFrame]) -> np.ndarray:
-    """Keypoints (n, K, 2) of n poses, those without extent spread.
-
-    MMPose's NMS of poses measures distances against a pose's extent, and fails without any. Where
-    all keypoints of a person lie at one place, those of score 0 are laid out along the diagonal of
-    its mask's box, or else of the pixel there.
-
-    Args:
-        poses (Poses): n poses in input pixels.
-        masks (sequence[dict], optional): Their n RLEs in the original image.
-        frame (ImageFrame, optional): Where that image lies in the input; needed with masks.
-    """
-    keypoints = poses.keypoints.copy()
-    along = np.linspace(0, 1, keypoints.shape[1], dtype=np.float32)[:, None]
-    for row in np.flatnonzero((np.ptp(keypoints, axis=1) == 0).all(1)):
-        corner, size = keypoints[row, 0] - 0.5, np.ones(2)
-        if masks is not None and coco_mask.area(masks[row]):
-            box = coco_mask.toBbox(masks[row])
-            corner = (box[:2] - 0.5) * frame.scale + frame.offset
-            size = box[2:] * frame.scale
-        unseen = poses.scores[row] == 0
-        keypoints[row, unseen] = (corner + along * size)[unseen]
-    return keypoints
 
 
 def _store_output_settings(head: FieldHead, state_dict, prefix: str, local_metadata: dict) -> None:

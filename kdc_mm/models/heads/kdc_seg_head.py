@@ -15,6 +15,7 @@ from mmpose.utils.typing import (
 )
 from torch import Tensor
 
+from kdc_mm_runtime.found_people import FoundPeople
 from kdc_mm_runtime.people import People
 
 from ...codecs.owner_maps import IGNORED, is_person
@@ -160,7 +161,8 @@ class KDCSegHead(FieldHead):
                poses: None = None) -> InstanceList:
         """No instances for any image, see the class."""
         batch = len(self._named_fields(batch_outputs)['semantic'])
-        return [pack_instances(People.none(self.num_keypoints)) for _ in range(batch)]
+        nobody = FoundPeople.of(People.none(self.num_keypoints))
+        return [pack_instances(nobody) for _ in range(batch)]
 
     def loss(self,
              feats: Features,
