@@ -5,13 +5,13 @@
 # `data_root` holds train_images, val_images and annotations/person_keypoints_{train,val}.json.
 _base_ = ['../kdc_rn152_coco.py']
 
-iterations = 2600
-train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=650)
+iterations = 600
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=iterations, val_interval=300)
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=0.05),
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0, bias_decay_mult=0,
-        custom_keys=dict(backbone=dict(lr_mult=0.15), coarse=dict(lr_mult=0.15))),
+        custom_keys=dict(backbone=dict(lr_mult=0.3), coarse=dict(lr_mult=0.3))),
     clip_grad=dict(max_norm=5.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
@@ -24,6 +24,7 @@ auto_scale_lr = dict(base_batch_size=8)
 codec = dict(
     heatmap_stride=8,
     mask_stride=4,
+    offset_steps=3,  # as BodyPix's own offsets need it
     limbs=[  # PersonLab's kinematic tree
         ('nose', 'left_eye'), ('left_eye', 'left_ear'),
         ('nose', 'right_eye'), ('right_eye', 'right_ear'),
@@ -111,12 +112,12 @@ val_evaluator = [
 test_evaluator = val_evaluator
 
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=1000), logger=dict(interval=20))
+    checkpoint=dict(by_epoch=False, interval=300), logger=dict(interval=20))
 log_processor = dict(by_epoch=False)
 custom_hooks = [
     *_base_.custom_hooks,
     dict(type='ChannelsLastHook'),
+    # the mean of all weights from the start on: between what many photos taught and these few
     dict(
-        type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.001, update_buffers=True,
-        priority=49),
+        type='EMAHook', ema_type='StochasticWeightAverage', update_buffers=True, priority=49),
 ]
