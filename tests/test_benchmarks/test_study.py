@@ -14,7 +14,9 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
+from mmpose.structures import PoseDataSample
 
 from kdc_mm.benchmarks.network.named_configs import build_model
 from kdc_mm.benchmarks.study import parts, record  # noqa: F401
@@ -157,7 +159,7 @@ def test_every_head_has_the_same_backbone_and_neck(all_heads):
     names = {head: type(getattr(model, 'head', model)).__name__ for head, model in models.items()}
     assert names == dict(
         kdc='KDCHead', associative_embedding='AssociativeEmbeddingHead', dekr='SampledDEKRHead',
-        cid='CIDHead', mask_rcnn='MaskRCNN')
+        cid='XavierCIDHead', mask_rcnn='MaskRCNN')
 
 
 def test_kdc_on_the_merged_pyramid_is_the_network_of_its_config(all_heads):
@@ -212,6 +214,40 @@ def decoded(head, codec, encoded):
         return codec.decode(heatmaps, np.ones((1, 1)))[0][0] + 2  # CIDHead's half cell
     heatmaps = torch.as_tensor(encoded['heatmaps'])[None].clamp(min=1e-6)
     return codec.batch_decode(heatmaps, torch.zeros_like(heatmaps))[0][0][0]
+
+
+def test_cid_tells_the_keypoints_of_a_person_apart_within_a_hundred_iterations(all_heads):
+    settings = dict(all_heads['cid'].model.head, in_channels=32)
+    codec = KEYPOINT_CODECS.build(settings['decoder'])
+    rng = np.random.default_rng(0)
+    keypoints = rng.uniform(8, 88, (2, 17, 2)).astype(np.float32)
+    np.random.seed(0)
+    encoded = codec.encode(keypoints, np.ones((2, 17), np.float32))
+    targets = {name: torch.as_tensor(value) for name, value in encoded.items()}
+    sample = PoseDataSample(
+        gt_fields=PixelData(heatmaps=targets['heatmaps'],
+                            instance_heatmaps=targets['instance_heatmaps']),
+        gt_instance_labels=InstanceData(instance_coords=targets['instance_coords'],
+                                        keypoint_weights=targets['keypoint_weights']))
+    aims = targets['instance_heatmaps'].flatten(1).argmax(1)
+    found = {}
+    for kind in ('CIDHead', 'XavierCIDHead'):
+        torch.manual_seed(0)
+        head = MODELS.build(dict(settings, type=kind))
+        head.init_weights()
+        features = torch.randn(1, 32, 24, 24)
+        optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
+        for _ in range(100):
+            losses = head.loss([features], [sample])
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+        roots = targets['instance_coords'].long()
+        persons = head.iia_module._sample_feats(features, roots)
+        maps = head.gfd_module(features, persons, roots, torch.zeros(len(roots), dtype=torch.long))
+        found[kind] = (maps.reshape(34, -1).argmax(1) == aims).float().mean().item()
+    assert found['XavierCIDHead'] > 0.8
+    assert found['CIDHead'] < 0.3, 'MMPose starts it otherwise now: XavierCIDHead can go'
 
 
 def test_deformable_convolutions_by_sampling_are_those_of_mmcv():

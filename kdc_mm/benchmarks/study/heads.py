@@ -74,12 +74,16 @@ def dekr(cfg: Config) -> None:
 
 
 def cid(cfg: Config) -> None:
-    """MMPose's CID, decoded to where it encodes (:class:`.parts.UnshiftedDecoupledHeatmap`)."""
+    """MMPose's CID.
+
+    - It is decoded to where it encodes (:class:`.parts.UnshiftedDecoupledHeatmap`).
+    - Its weights start large enough to tell keypoints apart (:class:`.parts.XavierCIDHead`).
+    """
     published = load_config(CID_CONFIG)
     codec = _even_codec(cfg, published)
     codec.type = 'UnshiftedDecoupledHeatmap'
     _merge_levels(cfg, 'concat')
-    _replace_head(cfg, published, codec)
+    _replace_head(cfg, published, codec, type='XavierCIDHead')
     cfg.model.train_cfg = published.model.train_cfg
 
 

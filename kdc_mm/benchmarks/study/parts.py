@@ -12,7 +12,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from mmpose.codecs import DecoupledHeatmap
 from mmpose.datasets.transforms.formatting import image_to_tensor
-from mmpose.models.heads import DEKRHead
+from mmpose.models.heads import CIDHead, DEKRHead
 from mmpose.models.necks import FPN
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 from torch import Tensor, nn
@@ -106,6 +106,24 @@ class SampledDEKRHead(DEKRHead):
             if isinstance(layer, DeformConv2d):
                 layer.__class__ = SampledDeformConv2d
         return layers
+
+
+@MODELS.register_module()
+class XavierCIDHead(CIDHead):
+    """MMPose's ``CIDHead``, whose layers start at Xavier's scale.
+
+    MMPose starts them at a deviation of 0.001, whatever ``init_cfg`` says. A person's heatmaps are
+    a product of five such layers, and a step of Adam moves each weight by as much: they grow along
+    one direction, and hundreds of iterations later all keypoints of a person have the same
+    heatmap. The last layer starts as in MMPose, at the prior probability.
+    """
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        for layer in self.gfd_module.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer is not (
+                    self.gfd_module.heatmap_conv):
+                nn.init.xavier_normal_(layer.weight)
 
 
 @KEYPOINT_CODECS.register_module()

@@ -1,0 +1,47 @@
+"""The results of studies that the repository keeps, and what docs/evidence.md says of them."""
+import re
+from pathlib import Path
+
+import pytest
+
+from kdc_mm.benchmarks.board.report import TASK_NAMES
+from kdc_mm.benchmarks.study.report import write_study
+from kdc_mm.benchmarks.study.results import collect
+from kdc_mm.benchmarks.study.study import read_study
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / 'docs/evidence'
+TEXT = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
+
+
+@pytest.fixture(scope='module', params=sorted(path.name for path in KEPT.iterdir()))
+def kept(request):
+    """A study, and what is kept of its results."""
+    study = read_study(ROOT / f'configs/studies/{request.param}.yml')
+    return study, collect(study, [KEPT / study.name])
+
+
+def test_kept_results_are_of_the_settings_that_the_study_has(kept):
+    _, (results, ignored) = kept
+    assert results and not ignored, '\n'.join(ignored)
+
+
+def test_kept_results_name_no_folder(kept):
+    study, _ = kept
+    for path in (KEPT / study.name).iterdir():
+        assert not re.search(r'[\w.]*/\w', path.read_text()), path.name
+
+
+def test_the_docs_show_what_the_tool_makes_of_the_kept_results(kept, tmp_path):
+    study, collected = kept
+    if study.name == 'by_heart':
+        shown = [f'| {run.entry}, {TASK_NAMES[task]} | ' + ' | '.join(
+            f'{point["figures"][task]["AP"]:.1f}' for point in result['curve']) + ' |'
+                 for run, result in collected.results.items()
+                 for task in study.entry(run.entry).tasks]
+    else:
+        write_study(tmp_path, study, collected)
+        page = (tmp_path / 'leaderboard.md').read_text()
+        shown = page[page.index('## Training'):].splitlines()[1:]
+    lacking = [line for line in shown if line not in TEXT.splitlines()]
+    assert not lacking, '\n'.join(['docs/evidence.md lacks:', *lacking])
