@@ -24,7 +24,7 @@ auto_scale_lr = dict(base_batch_size=8)
 codec = dict(
     heatmap_stride=8,
     mask_stride=4,
-    offset_steps=3,  # as BodyPix's own offsets need it
+    offset_steps=1,  # BodyPix's own offsets need 3, those learnt from a person's mask 0
     limbs=[  # PersonLab's kinematic tree
         ('nose', 'left_eye'), ('left_eye', 'left_ear'),
         ('nose', 'right_eye'), ('right_eye', 'right_ear'),
