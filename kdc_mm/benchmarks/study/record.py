@@ -1,6 +1,5 @@
 """What a run notes of itself while it trains: the curve of its figures, and what they cost."""
 import json
-import os
 import time
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -9,6 +8,8 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop
 from mmpose.registry import HOOKS
+
+from kdc_mm.engine.whole_files import WholeFilesBackend
 
 from ..board.evaluate import figures_of
 
@@ -130,10 +131,7 @@ class StudyRecordHook(Hook):
             cpu_seconds=round(self.cpu_seconds, 2),
             parameters=sum(weight.numel() for weight in model.parameters()),
             curve=self.curve)
-        path = Path(runner.work_dir, PROGRESS)
-        draft = path.with_suffix('.tmp')
-        draft.write_text(json.dumps(content))
-        os.replace(draft, path)
+        WholeFilesBackend().put_text(json.dumps(content), Path(runner.work_dir, PROGRESS))
 
 
 def mean_keypoint_scores(scores: Sequence[np.ndarray]) -> List[float]:
