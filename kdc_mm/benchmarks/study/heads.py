@@ -102,7 +102,8 @@ def mask_rcnn(cfg: Config) -> None:
     model.neck.upsample_cfg = _EVEN_UPSAMPLING
     source = cfg.model.data_preprocessor
     model.data_preprocessor.update(mean=source.mean, std=source.std, bgr_to_rgb=source.bgr_to_rgb)
-    model.rpn_head.update(in_channels=width, feat_channels=width)
+    model.type = 'mmpose.MixedMaskRCNN'
+    model.rpn_head.update(type='mmpose.MixedRPNHead', in_channels=width, feat_channels=width)
     model.rpn_head.anchor_generator.scales = [4]
     for part in ('bbox', 'mask'):
         model.roi_head[f'{part}_roi_extractor'].out_channels = width

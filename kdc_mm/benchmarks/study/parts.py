@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.ops import DeformConv2d
 from mmcv.transforms import BaseTransform
+from mmdet.models import MaskRCNN, RPNHead
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
@@ -154,6 +155,27 @@ class UnshiftedDecoupledHeatmap(DecoupledHeatmap):
         """
         keypoints, scores = super().decode(instance_heatmaps, instance_scores)
         return keypoints - self.scale_factor / 2, scores
+
+
+@MODELS.register_module()
+class MixedMaskRCNN(MaskRCNN):
+    """mmdet's ``MaskRCNN`` in bfloat16 on a CPU, where mmcv's RoIAlign knows single precision
+    alone: the layers compute in bfloat16, the features go to it in float32."""
+
+    def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
+        """Features (B, C, h_i, w_i) float32 of each level."""
+        return tuple(level.float() for level in super().extract_feat(batch_inputs))
+
+
+@MODELS.register_module()
+class MixedRPNHead(RPNHead):
+    """mmdet's ``RPNHead`` in bfloat16 on a CPU, where mmcv's suppression knows single precision
+    alone."""
+
+    def forward(self, x: Tuple[Tensor, ...]) -> Tuple[List[Tensor], List[Tensor]]:
+        """Scores and box deltas of each level, float32."""
+        scores, deltas = super().forward(x)
+        return [level.float() for level in scores], [level.float() for level in deltas]
 
 
 @TRANSFORMS.register_module()
