@@ -21,6 +21,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Dict, List, Optional, TextIO, Tuple
@@ -39,8 +40,10 @@ from kdc_mm.benchmarks.study.configs import (  # noqa: E402
     FINAL,
     Run,
     changes_of,
+    data_of,
     make_data,
     run_config,
+    settings_of,
 )
 from kdc_mm.benchmarks.study.record import PROGRESS  # noqa: E402
 from kdc_mm.benchmarks.study.report import draw_groups, write_study  # noqa: E402
@@ -56,6 +59,9 @@ from kdc_mm.benchmarks.study.results import (  # noqa: E402
 from kdc_mm.benchmarks.study.study import Study, StudyEntry, StudyError, read_study  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 
+LOCK = 'lock'
+#: What a run's settings and data were, beside its checkpoints.
+SETTINGS = 'settings.txt'
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 #: What LossGuardHook says of a run that nothing can mend but a lower learning rate.
 DIVERGED = 'Training stopped:'
@@ -179,6 +185,7 @@ class Bench:
         """
         folder = self.folder(run)
         entry = self.study.entry(run.entry)
+        self.put_aside_what_differs(run, folder)
         try:
             command = self.command(run, entry, folder)
         except LookupError as error:
@@ -203,6 +210,20 @@ class Bench:
                      'command goes on from its last checkpoint')
             return True
         return self.explain(run, (folder / 'log.txt').read_bytes()[start:].decode(errors='replace'))
+
+    def put_aside_what_differs(self, run: Run, folder: Path) -> None:
+        """Keep a run of other settings or data apart, which this one must not go on from."""
+        now = f'{settings_of(self.study, run)} {data_of(self.study)}'
+        note = folder / SETTINGS
+        before = note.read_text() if note.is_file() else ''
+        if before != now and read_progress(folder):
+            aside = Path(tempfile.mkdtemp(prefix='before-', dir=folder))
+            for path in folder.iterdir():
+                if path.name != LOCK and not path.name.startswith('before-'):
+                    path.rename(aside / path.name)
+            self.say(f'{run.name}: begun with other settings or data than the study has now; it '
+                     f'starts anew, and what was there lies in {aside}')
+        note.write_text(now)
 
     def command(self, run: Run, entry: StudyEntry, folder: Path) -> List[str]:
         """What trains, or tests a network of another entry.
@@ -353,7 +374,7 @@ class lock_of:
 
     def __init__(self, folder: Path, wait: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.file: TextIO = (folder / 'lock').open('w')
+        self.file: TextIO = (folder / LOCK).open('w')
         self.how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
 
     def __enter__(self) -> bool:

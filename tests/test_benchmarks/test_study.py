@@ -617,6 +617,31 @@ def test_a_run_that_diverges_is_a_result_and_one_that_fails_is_tried_again(tool,
     assert diverged not in started and 'dekr-final-lr0.001-seed1' in started
 
 
+def test_a_run_of_other_settings_is_put_aside_and_not_gone_on_with(tool, started, write, tmp_path,
+                                                                   capsys):
+    name = 'kdc-final-lr0.002-seed0'
+    folder = tmp_path / 'out/runs' / name
+    entries = [dict(name='kdc', head='kdc', learning_rates=[2e-3])]
+
+    def run(**settings):
+        arguments = [str(write(entries=entries, **settings)), '--out', str(tmp_path / 'out')]
+        started.clear()
+        assert tool.main([*arguments, '--seed', '0']) == 0
+        return list(started)
+
+    assert run() == [name] and run() == []
+    (folder / 'iter_24.pth').write_text('of the first settings')
+    assert run(options={'model.head.decoder.radius': 9}) == [name]
+    assert f'{name}: begun with other settings' in capsys.readouterr().err
+    assert (folder / 'iter_24.pth').read_text() == 'weights'
+    [kept] = folder.glob('before-*/iter_24.pth')
+    assert kept.read_text() == 'of the first settings'
+    # what was broken off with the same settings stays, to be gone on with
+    (tmp_path / f'out/results/{name}.json').unlink()
+    assert run(options={'model.head.decoder.radius': 9}) == [name]
+    assert len(list(folder.glob('before-*'))) == 1
+
+
 def test_a_run_of_another_process_is_left_to_it(tool, started, write, tmp_path, capsys,
                                                 monkeypatch):
     def ctrl_c(seconds):
