@@ -1,4 +1,5 @@
 """Studies: what is equal for all entries, what is kept of runs, and what the tables say of them."""
+import copy
 import json
 import subprocess
 import sys
@@ -280,6 +281,29 @@ def test_a_detector_learns_the_masks_that_kdc_learns():
     assert sample.gt_instances.labels.tolist() == [0, 0]
     assert np.array_equal(sample.gt_instances.masks.masks, [owner == 1, owner == 3])
     assert sample.ignored_instances.bboxes.tolist() == [[40, 30, 50, 40]]
+
+
+def test_a_detector_pools_the_same_features_in_bfloat16_with_channels_last(all_heads):
+    cfg = all_heads['mask_rcnn']
+    batch = next(iter(loader_of(cfg)))
+    boxes = torch.tensor([[0, 8., 8., 60., 90.], [1, 20., 4., 90., 50.]])
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        detector = MODELS.build(cfg.model)
+    detector.init_weights()
+
+    def pooled():
+        data = detector.data_preprocessor(copy.deepcopy(batch), True)
+        assert torch.isfinite(detector(**data, mode='loss')['loss_mask'])
+        features = detector.extract_feat(data['inputs'])
+        return detector.roi_head.bbox_roi_extractor(features[:4], boxes)
+
+    detector.train()
+    expected = pooled()
+    detector.to(memory_format=torch.channels_last)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = pooled()
+    assert (found - expected).abs().mean() < 0.02 * expected.abs().mean()
 
 
 def test_images_whose_people_have_no_mask_are_ignored_as_a_whole():

@@ -159,18 +159,21 @@ class UnshiftedDecoupledHeatmap(DecoupledHeatmap):
 
 @MODELS.register_module()
 class MixedMaskRCNN(MaskRCNN):
-    """mmdet's ``MaskRCNN`` in bfloat16 on a CPU, where mmcv's RoIAlign knows single precision
-    alone: the layers compute in bfloat16, the features go to it in float32."""
+    """mmdet's ``MaskRCNN`` whose layers may compute in bfloat16 and with channels last on a CPU.
+
+    mmcv's RoIAlign knows neither: it refuses bfloat16, and reads features with channels last as
+    if they were first, without a word. It gets float32 with channels first.
+    """
 
     def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
         """Features (B, C, h_i, w_i) float32 of each level."""
-        return tuple(level.float() for level in super().extract_feat(batch_inputs))
+        return tuple(level.float().contiguous() for level in super().extract_feat(batch_inputs))
 
 
 @MODELS.register_module()
 class MixedRPNHead(RPNHead):
-    """mmdet's ``RPNHead`` in bfloat16 on a CPU, where mmcv's suppression knows single precision
-    alone."""
+    """mmdet's ``RPNHead`` whose layers may compute in bfloat16, which mmcv's suppression does not
+    know."""
 
     def forward(self, x: Tuple[Tensor, ...]) -> Tuple[List[Tensor], List[Tensor]]:
         """Scores and box deltas of each level, float32."""
