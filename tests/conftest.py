@@ -52,7 +52,7 @@ def data_root():
 
 
 def person(x, y, w, h, **fields):
-    """A COCO annotation: a box-shaped person, all keypoints in its centre.
+    """A COCO annotation: a box-shaped person, outlined by five points, all keypoints in its centre.
 
     Args:
         x, y, w, h (float): The box in pixels, pixel 0 spanning 0 to 1.
@@ -66,7 +66,7 @@ def person(x, y, w, h, **fields):
         iscrowd=0,
         num_keypoints=NUM_KEYPOINTS,
         keypoints=centre * NUM_KEYPOINTS,
-        segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]])
+        segmentation=[[x, y, x + w / 2, y, x + w, y, x + w, y + h, x, y + h]])
     ann.update(fields)
     return {key: value for key, value in ann.items() if value is not None}
 

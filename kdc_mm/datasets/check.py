@@ -27,6 +27,7 @@ from .annotations import (
     read_annotations,
 )
 from .person_rows import PersonRowsMixin
+from .segmentations import is_own_box
 
 #: What is wrong with an image that cannot be used.
 _MISSING, _UNREADABLE = 'are missing', 'cannot be read'
@@ -226,7 +227,11 @@ def count_annotations(check: SplitCheck) -> None:
              if is_labelled(ann)]
     repeated = [f'{name} as {", ".join(map(str, ids))}' for name, ids in files.items()
                 if len(ids) > 1]
+    boxes = [f'annotation {ann["id"]} of image {ann["image_id"]}' for ann in persons
+             if is_own_box(ann.get('segmentation'), ann['bbox'])]
     odd = {
+        'masks are the four corners of their box: leave out the segmentation of what was drawn as '
+        'a rectangle, or boxes are learnt as masks': boxes,
         "image files are listed under several ids: each shows only its own id's people": repeated,
         "crowd regions have keypoints, which are not learnt: some tools write iscrowd=1 for one "
         "person's mask": posed if len(posed) > len(persons) else [],

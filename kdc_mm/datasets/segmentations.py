@@ -1,7 +1,7 @@
 """Segmentations of any shape that tools write, as COCO writes them."""
 import ast
 import json
-from typing import Any, Iterable, List, Optional
+from typing import Any, Iterable, List, Optional, Sequence
 
 import numpy as np
 import pycocotools.mask as cocomask
@@ -33,6 +33,17 @@ def as_rle(segmentation, height: int, width: int) -> dict:
             return cocomask.frPyObjects(segmentation, height, width)
         return segmentation
     return cocomask.merge(cocomask.frPyObjects(segmentation, height, width))
+
+
+def is_own_box(segmentation, box: Sequence[float]) -> bool:
+    """Whether polygons are the four corners of a box x, y, w, h, to half a pixel, as tools write
+    what was drawn as a rectangle."""
+    if not isinstance(segmentation, list) or len(segmentation) != 1:
+        return False
+    x, y, w, h = box
+    points = as_numbers(segmentation[0]).reshape(-1, 1, 2)
+    same = (abs(points - [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]) <= 0.5).all(2)
+    return bool(same.any(0).all() and same.any(1).all())
 
 
 def text_rle(rle: dict) -> dict:

@@ -119,6 +119,16 @@ def test_annotations_that_do_not_fit_are_counted_and_named(files, change, kind, 
     assert f'annotation {change.get("id", 1)} of image {change.get("image_id", 1)}' in line
 
 
+def test_masks_that_were_drawn_as_boxes_are_named(files):
+    def draw_as_box(content):
+        content['annotations'][1]['segmentation'] = [[30, 0, 10, 0, 10, 20, 30, 20]]
+
+    edit(files, draw_as_box)
+    train, _ = check_config(config(files))
+    [line] = train.warnings
+    assert 'the four corners of their box' in line and '(1): annotation 2 of image 1' in line
+
+
 def test_persons_without_masks_are_a_warning_where_masks_are_learnt(files):
     edit(files, lambda content: content['annotations'][0].pop('segmentation'))
     train, _ = check_config(config(files))
