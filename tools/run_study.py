@@ -45,6 +45,7 @@ from kdc_mm.benchmarks.study.configs import (  # noqa: E402
     run_config,
     settings_of,
 )
+from kdc_mm.benchmarks.study.pictures import draw_study  # noqa: E402
 from kdc_mm.benchmarks.study.record import PROGRESS  # noqa: E402
 from kdc_mm.benchmarks.study.report import draw_groups, write_study  # noqa: E402
 from kdc_mm.benchmarks.study.results import (  # noqa: E402
@@ -84,6 +85,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add('--results', nargs='+', type=Path, default=[], metavar='DIR',
         help='folders with results of other machines')
     add('--tables', action='store_true', help='write the tables of what there is and end')
+    add('--pictures', type=int, default=0, metavar='N',
+        help='draw what the finished entries find on N held-out images')
     add('--data-root', metavar='DIR', help="folder of the data, in place of the study's")
     add('--threads', type=int, default=1, help='CPU threads of each run (default: 1)')
     add('--gpus', type=int, default=1, help='processes to train with (default: 1)')
@@ -338,7 +341,27 @@ class Bench:
         write_study(self.out, self.study, collected)
         names = ['leaderboard.html', 'leaderboard.md', 'leaderboard.json']
         names += [path.name for path in draw_groups(self.out, self.study, collected)]
+        if self.args.pictures:
+            names += self.draw(collected)
         self.say('Look at ' + ', '.join(str(self.out / name) for name in names))
+
+    def draw(self, collected: Collected) -> List[str]:
+        """Draw what the entries find of which there are weights here; the picture's name."""
+        configs, checkpoints = {}, {}
+        for entry in self.entries:
+            runs = sorted((run for run in collected.results
+                           if run.entry == entry.name and run.part == FINAL),
+                          key=lambda run: run.seed)
+            for run in runs:
+                note = self.folder(run) / 'last_checkpoint'
+                if entry.name not in configs and note.is_file():
+                    configs[entry.name] = run_config(self.study, run, self.splits)
+                    checkpoints[entry.name] = note.read_text().strip()
+        if not configs:
+            self.say('Nothing to draw: no finished run has its weights here')
+            return []
+        draw_study(configs, checkpoints, self.out / 'pictures.jpg', self.args.pictures)
+        return ['pictures.jpg']
 
     def list(self) -> None:
         """The entries, what they change, and what there is of them."""

@@ -30,6 +30,7 @@ from kdc_mm.benchmarks.study.configs import (
     run_config,
     settings_of,
 )
+from kdc_mm.benchmarks.study.pictures import surest
 from kdc_mm.benchmarks.study.results import (
     chosen_learning_rate,
     collect,
@@ -46,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / 'configs/studies').glob('*.yml'))
 NOWHERE = Path('/splits')
 CROWD = dict(preset='easy', train=6, val=2, size=96)
-HEADS = ('kdc', 'associative_embedding', 'dekr', 'cid', 'mask_rcnn')
+HEADS = ('kdc', 'kdc_poses', 'associative_embedding', 'dekr', 'cid', 'mask_rcnn')
 
 
 @pytest.fixture(scope='module')
@@ -159,8 +160,8 @@ def test_every_head_has_the_same_backbone_and_neck(all_heads):
     assert all(sizes(model) == expected for model in models.values())
     names = {head: type(getattr(model, 'head', model)).__name__ for head, model in models.items()}
     assert names == dict(
-        kdc='KDCHead', associative_embedding='AssociativeEmbeddingHead', dekr='SampledDEKRHead',
-        cid='XavierCIDHead', mask_rcnn='MaskRCNN')
+        kdc='KDCHead', kdc_poses='KDCPoseHead', associative_embedding='AssociativeEmbeddingHead',
+        dekr='SampledDEKRHead', cid='XavierCIDHead', mask_rcnn='MixedMaskRCNN')
 
 
 def test_kdc_on_the_merged_pyramid_is_the_network_of_its_config(all_heads):
@@ -778,7 +779,22 @@ def test_a_study_of_two_heads_is_run_from_images_to_tables(write, tmp_path):
                           dict(name='Mask R-CNN', head='mask_rcnn', learning_rates=[1e-3])],
                  samples=8, seeds=[0])
     subprocess.run([sys.executable, str(ROOT / 'tools/run_study.py'), str(path), '--out',
-                    str(tmp_path / 'out')], check=True)
+                    str(tmp_path / 'out'), '--pictures', '2'], check=True)
     content = json.loads((tmp_path / 'out/leaderboard.json').read_text())
     assert [set(entry['measured']['Small']) for entry in content['entries']] == [
         {'keypoints', 'segm'}, {'segm'}]
+    # image, annotations and two networks beside each other, two images below one another
+    assert cv2.imread(str(tmp_path / 'out/pictures.jpg')).shape[:2] == (
+        32 + 2 * 320 + 3 * 8, 4 * 328 + 8)
+
+
+@pytest.mark.parametrize('scores', [
+    dict(bbox_scores=np.array([0.2, 0.9, 0.5]), keypoint_scores=np.ones((3, 17))),
+    dict(scores=torch.tensor([0.2, 0.9, 0.5])),
+    dict(keypoint_scores=np.array([[0.1, 0.3], [0.8, 1.], [0.5, 0.5]])),
+])
+def test_the_surest_people_are_drawn(scores):
+    people = InstanceData(**scores, number=np.array([0, 1, 2]))
+    assert surest(people, 2).number.tolist() == [1, 2]
+    assert surest(people, 9).number.tolist() == [1, 2, 0]
+    assert len(surest(people[people.number < 0], 2)) == 0

@@ -33,6 +33,15 @@ def kdc(cfg: Config) -> None:
     cfg.model.head.in_index = -1
 
 
+def kdc_poses(cfg: Config) -> None:
+    """KDC without its masks: neither their layers, nor their losses, nor their decoding."""
+    kdc(cfg)
+    head = cfg.model.head
+    head.pop('seg_head', None)
+    head.update(head.pop('pose_head', {}), type='KDCPoseHead')
+    cfg.val_evaluator = [one for one in _evaluators(cfg) if one.type == 'PersonPoseMetric']
+
+
 def associative_embedding(cfg: Config) -> None:
     """MMPose's AssociativeEmbedding.
 
@@ -140,15 +149,15 @@ def _detector_data(cfg: Config, side: int) -> None:
 
 #: Name in a study → what puts the head on the study's config.
 HEADS: Dict[str, Callable[[Config], None]] = dict(
-    own=own, kdc=kdc, associative_embedding=associative_embedding, dekr=dekr, cid=cid,
-    mask_rcnn=mask_rcnn)
+    own=own, kdc=kdc, kdc_poses=kdc_poses, associative_embedding=associative_embedding, dekr=dekr,
+    cid=cid, mask_rcnn=mask_rcnn)
 #: What a head can be evaluated on, and compared by: the first.
 TASKS = {name: ('keypoints', ) for name in HEADS}
 TASKS.update(own=('keypoints', 'segm'), kdc=('keypoints', 'segm'), mask_rcnn=('segm', ))
 KINDS = dict(
     own='poses and masks, bottom-up', kdc='poses and masks, bottom-up',
-    associative_embedding='poses, bottom-up', dekr='poses, bottom-up', cid='poses, bottom-up',
-    mask_rcnn='masks, two stages')
+    kdc_poses='poses, bottom-up', associative_embedding='poses, bottom-up',
+    dekr='poses, bottom-up', cid='poses, bottom-up', mask_rcnn='masks, two stages')
 
 #: At sides s·n of even inputs a coarse cell lies between two fine ones.
 _EVEN_UPSAMPLING = dict(mode='bilinear', align_corners=False)
