@@ -87,5 +87,7 @@ def _drawn(image: np.ndarray, people: DrawnPeople, annotated: DrawnPeople,
            links: List) -> np.ndarray:
     colors = (person_colors(len(people.boxes)) if people is annotated
               else matching_colors(people, annotated))
+    if not people.keypoints.shape[1]:
+        links = []  # a detector, which finds no keypoints
     return draw_people(image, people.keypoints, people.scores, people.masks, links, 0., colors,
                        zoom_for(image))
