@@ -265,6 +265,8 @@ def test_deformable_convolutions_by_sampling_are_those_of_mmcv():
             (output * output.detach()).sum(), [*inputs, conv.weight])])
     for expected, found in zip(*gradients):
         assert torch.allclose(found, expected, atol=1e-4)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(conv(x, offset), output)
 
 
 def test_a_detector_learns_the_masks_that_kdc_learns():

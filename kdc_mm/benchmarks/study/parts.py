@@ -76,6 +76,11 @@ class SampledDeformConv2d(DeformConv2d):
         Returns:
             Tensor: (B, out_channels, h, w).
         """
+        # places of fractions of a cell, and many values to be read once: not for half precision
+        with torch.autocast(x.device.type, enabled=False):
+            return self._sampled(x.float(), offset.float())
+
+    def _sampled(self, x: Tensor, offset: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         groups, taps = self.deform_groups, self.kernel_size[0] * self.kernel_size[1]
         place = offset.reshape(batch * groups, taps, 2, height, width) + self._taps(x)
