@@ -232,9 +232,12 @@ class Bench:
         """What trains, or tests a network of another entry.
 
         Raises:
-            LookupError: That network is not there.
+            LookupError: A network that it needs is not there.
         """
         cfg = run_config(self.study, run, self.splits, folder)
+        goes_on = self.study.start is None or (folder / 'last_checkpoint').is_file()
+        if not goes_on:
+            cfg.load_from = self.first_weights(run)
         cfg.dump(folder / 'config.py')
         config = str(folder / 'config.py')
         if entry.decodes is not None:
@@ -243,7 +246,23 @@ class Bench:
         launch = [sys.executable, str(REPOSITORY / 'tools/train.py'), config]
         if self.args.gpus > 1:
             launch = ['bash', str(REPOSITORY / 'tools/dist_train.sh'), config, str(self.args.gpus)]
-        return [*launch, '--resume', '--work-dir', str(folder)]
+        return [*launch, *(['--resume'] if goes_on else []), '--work-dir', str(folder)]
+
+    def first_weights(self, run: Run) -> str:
+        """What an entry of the study that this one goes on from has learnt.
+
+        Raises:
+            LookupError: It is not there.
+        """
+        before = read_study(self.study.start)
+        out = self.out.parent / before.name
+        results = collect(before, [out / 'results']).results
+        for one in final_runs(before, before.entry(run.entry), results):
+            note = out / 'runs' / one.name / 'last_checkpoint'
+            if one.seed == run.seed and one in results and note.is_file():
+                return note.read_text().strip()
+        raise LookupError(f'goes on from {run.entry!r} of {before.name}, seed {run.seed}, which is '
+                          f'not in {out}: run {self.study.start} before, with --out {out}.')
 
     def checkpoint_of(self, entry: StudyEntry, run: Run) -> str:
         if self.args.checkpoint is not None:

@@ -669,6 +669,38 @@ def test_a_run_of_other_settings_is_put_aside_and_not_gone_on_with(tool, started
     assert len(list(folder.glob('before-*'))) == 1
 
 
+def test_a_study_goes_on_from_what_another_has_trained(tool, started, write, tmp_path, capsys):
+    entries = [dict(name='kdc', head='kdc', learning_rates=[2e-3])]
+    first = write(name='first', entries=entries, seeds=[0])
+    second = write(name='second', entries=entries, seeds=[0], start=str(first), input_size=129)
+    out = ['--out', str(tmp_path / 'studies/second')]
+    name = 'kdc-final-lr0.002-seed0'
+    assert tool.main([str(second), *out]) == 1 and not started
+    assert f"{name}: goes on from 'kdc' of first, seed 0, which is not" in capsys.readouterr().err
+
+    assert tool.main([str(first), '--out', str(tmp_path / 'studies/first')]) == 0
+    assert tool.main([str(second), *out]) == 0
+    assert '--resume' in started.commands[0] and '--resume' not in started.commands[1]
+    load_from = Config.fromfile(started.commands[1][2]).load_from
+    assert load_from == str(tmp_path / 'studies/first/runs' / name / 'iter_24.pth')
+    # broken off, it goes on from its own
+    (tmp_path / f'studies/second/results/{name}.json').unlink()
+    assert tool.main([str(second), *out]) == 0
+    assert '--resume' in started.commands[2]
+    assert Config.fromfile(started.commands[2][2]).load_from is None
+    # other settings of the first are other settings of the second
+    changed = write(name='first', entries=entries, seeds=[0], options={
+        'model.head.decoder.radius': 9})
+    assert changed == first and tool.main([str(second), *out, '--tables']) == 0
+    assert 'was run with other settings' in capsys.readouterr().err
+
+
+def test_a_study_goes_on_from_entries_that_there_are(write):
+    first = write(name='first')
+    with pytest.raises(StudyError, match="has no entry 'cid' to go on from"):
+        read_study(write(start=str(first), entries=[dict(name='cid', head='cid')]))
+
+
 def test_a_run_of_another_process_is_left_to_it(tool, started, write, tmp_path, capsys,
                                                 monkeypatch):
     def ctrl_c(seconds):

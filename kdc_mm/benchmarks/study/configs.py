@@ -14,7 +14,7 @@ from kdc_mm.synth_crowd.make import RENDERER_VERSION
 
 from ..network.named_configs import load_config
 from .heads import HEADS
-from .study import Study, StudyData, StudyEntry, StudyError
+from .study import Study, StudyData, StudyEntry, StudyError, read_study
 
 #: Share of the iterations that the learning rate rises in.
 _WARM_UP = 0.03
@@ -228,6 +228,8 @@ def settings_of(study: Study, run: Run) -> str:
     cfg['optim_wrapper']['optimizer'].pop('lr')
     root = '' if study.data is None else study.data.root
     text = json.dumps([cfg, study.entry(run.entry).decodes], sort_keys=True, default=str)
+    if study.start is not None:
+        text += settings_of(read_study(study.start), run._replace(part=FINAL))
     return _digest(text.replace(root, '') if root else text)
 
 

@@ -88,6 +88,8 @@ class Study:
         config (str): The config of a KDC network, whose data set, augmentation, backbone, neck,
             optimiser and schedule all entries have.
         options (dict): Changes to it, for all entries.
+        start (str | None): File of a study whose networks of the same names and seeds these go on
+            from. By default they start as their configs say.
         input_size (int | None): Side of the square input, in place of the config's.
         data (StudyData | None): Data in place of the config's.
         samples (int | None): Images that each run sees in training, repetitions counted; by default
@@ -104,6 +106,7 @@ class Study:
     entries: Tuple[StudyEntry, ...]
     notes: str = ''
     options: Dict[str, Any] = field(default_factory=dict)
+    start: Optional[str] = None
     input_size: Optional[int] = None
     data: Optional[StudyData] = None
     samples: Optional[int] = None
@@ -185,6 +188,11 @@ def _entry(content: Dict, path: Path) -> StudyEntry:
 
 def _check_study(study: Study, path: Path) -> None:
     names = [entry.name for entry in study.entries]
+    if study.start is not None:
+        lacking = set(names) - {entry.name for entry in read_study(study.start).entries}
+        if lacking:
+            raise StudyError(f'{path}: {study.start} has no entry {sorted(lacking)[0]!r} to go on '
+                             'from.')
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise StudyError(f'{path}: two entries have the name {twice[0]!r}.')
