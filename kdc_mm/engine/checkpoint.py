@@ -6,6 +6,7 @@ more, for the logged history beside the weights; they are allowed here one by on
 import mmap
 import re
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -287,10 +288,7 @@ def check_fit(model: nn.Module, source: str, config: str, partly: bool = False) 
         CheckpointError: Weights are missing or have other shapes.
     """
     content = _load_checkpoint(source, map_location='cpu')
-    weights = {
-        re.sub(r'^module\.', '', name): value
-        for name, value in content.get('state_dict', content).items()
-    }
+    weights = _without_prefix(content.get('state_dict', content))
     parameters = [name for name, _ in model.named_parameters()]
     absent = _absent(model, weights)
     wrong = [name for name in parameters if name in absent]
@@ -301,7 +299,19 @@ def check_fit(model: nn.Module, source: str, config: str, partly: bool = False) 
             f'{wrong[0]}. Name the config that it was trained with.')
 
 
-def _absent(model: nn.Module, weights: Dict[str, Any]) -> set:
+def _without_prefix(weights: Dict[str, Any]) -> 'OrderedDict[str, Any]':
+    """Weights by names without a wrapper's ``module.``; with the versions of their layers, without
+    which some of MMPose's heads take any names for older ones and change them."""
+    plain = OrderedDict(
+        (re.sub(r'^module\.', '', name), value) for name, value in weights.items())
+    versions = getattr(weights, '_metadata', None)
+    if versions is not None:
+        plain._metadata = OrderedDict(
+            (re.sub(r'^module(\.|$)', '', name), value) for name, value in versions.items())
+    return plain
+
+
+def _absent(model: nn.Module, weights: 'OrderedDict[str, Any]') -> set:
     """Load weights; the names of those that are missing or do not fit."""
     try:
         return set(model.load_state_dict(weights, strict=False).missing_keys)
@@ -310,5 +320,8 @@ def _absent(model: nn.Module, weights: Dict[str, Any]) -> set:
         misfits = {one or other for one, other in misfits}
     if not misfits & weights.keys():
         return set(model.state_dict())
-    fitting = {name: value for name, value in weights.items() if name not in misfits}
+    fitting = weights.copy()
+    for name in misfits & weights.keys():
+        del fitting[name]
+    fitting._metadata = getattr(weights, '_metadata', None)
     return misfits | _absent(model, fitting)

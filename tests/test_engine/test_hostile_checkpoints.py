@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmpose.registry import MODELS
 from torch import nn
 
 from kdc_mm.benchmarks.board.board import BoardEntry
 from kdc_mm.benchmarks.board.evaluate import Candidate
+from kdc_mm.benchmarks.network.named_configs import load_config
+from kdc_mm.benchmarks.study.heads import CID_CONFIG
 from kdc_mm.engine import CheckpointError, check_checkpoint
 from kdc_mm.engine.checkpoint import check_fit
 from kdc_mm.engine.safetensors import DTYPES, load_from_safetensors
@@ -149,6 +152,17 @@ def test_right_weights_load_in_every_form(tmp_path, form):
     for one, other in zip(model.parameters(), source.parameters(), strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other, rtol=1e-3 if 'half' in form else 0, atol=0)
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_heads_that_rename_the_weights_of_older_versions_keep_those_of_their_own(tmp_path, wrapped):
+    head = dict(load_config(CID_CONFIG).model.head, in_channels=8, gfd_channels=4)
+    source, loaded = (nn.ModuleDict(dict(head=MODELS.build(head))) for _ in range(2))
+    weights = (nn.DataParallel(source) if wrapped else source).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'cid.pth')
+    check_fit(loaded, str(tmp_path / 'cid.pth'), 'cid.py')
+    for one, other in zip(loaded.parameters(), source.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def net(width=4):
