@@ -252,6 +252,13 @@ def test_cid_tells_the_keypoints_of_a_person_apart_within_a_hundred_iterations(a
     assert found['CIDHead'] < 0.3, 'MMPose starts it otherwise now: XavierCIDHead can go'
 
 
+def test_cids_heatmaps_stay_below_one_in_bfloat16(all_heads):
+    head = build_model('cid', all_heads['cid']).head
+    sure = torch.full((1, 17, 4, 4), 30., dtype=torch.bfloat16)
+    for module in (head.iia_module, head.gfd_module):
+        assert module.sigmoid(sure).max().item() == pytest.approx(1 - 1e-4, abs=1e-6)
+
+
 def test_deformable_convolutions_by_sampling_are_those_of_mmcv():
     torch.manual_seed(0)
     conv = DeformConv2d(6, 6, 3, padding=1, groups=3, deform_groups=3, bias=False)

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from mmpose.codecs import DecoupledHeatmap
 from mmpose.datasets.transforms.formatting import image_to_tensor
 from mmpose.models.heads import CIDHead, DEKRHead
+from mmpose.models.heads.heatmap_heads.cid_head import TruncSigmoid
 from mmpose.models.necks import FPN
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 from torch import Tensor, nn
@@ -122,7 +123,16 @@ class XavierCIDHead(CIDHead):
     a product of five such layers, and a step of Adam moves each weight by as much: they grow along
     one direction, and hundreds of iterations later all keypoints of a person have the same
     heatmap. The last layer starts as in MMPose, at the prior probability.
+
+    Its heatmaps are held below 1 by 1e-4, which bfloat16 rounds to 1, of whose complement the loss
+    takes the logarithm: they are computed in float32.
     """
+
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+        for layer in self.modules():
+            if isinstance(layer, TruncSigmoid):
+                layer.register_forward_pre_hook(lambda _, logits: (logits[0].float(), ))
 
     def init_weights(self) -> None:
         super().init_weights()
