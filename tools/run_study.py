@@ -376,8 +376,8 @@ class Bench:
                 if entry.name not in configs and note.is_file():
                     configs[entry.name] = run_config(self.study, run, self.splits)
                     checkpoints[entry.name] = note.read_text().strip()
-        if not configs:
-            self.say('Nothing to draw: no finished run has its weights here')
+        if not any('keypoints' in self.study.entry(name).tasks for name in configs):
+            self.say('Nothing to draw: no finished run that finds keypoints has its weights here')
             return []
         draw_study(configs, checkpoints, self.out / 'pictures.jpg', self.args.pictures)
         return ['pictures.jpg']

@@ -618,6 +618,13 @@ def test_learning_rates_are_chosen_first_and_then_every_seed_is_run(tool, starte
     assert tool.main(arguments) == 0 and not started
 
 
+def test_a_picture_needs_a_network_that_finds_keypoints(tool, started, write, tmp_path, capsys):
+    path = write(entries=[dict(name='detector', head='mask_rcnn', learning_rates=[1e-3])])
+    assert tool.main([str(path), '--out', str(tmp_path / 'out'), '--pictures', '2']) == 0
+    assert 'Nothing to draw' in capsys.readouterr().err
+    assert not (tmp_path / 'out/pictures.jpg').exists()
+
+
 def test_entries_and_seeds_can_be_run_apart(tool, started, write, tmp_path):
     arguments = [str(write()), '--out', str(tmp_path / 'out'), '--only', 'dekr', '--seed', '1']
     assert tool.main(arguments) == 0

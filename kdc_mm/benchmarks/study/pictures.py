@@ -22,7 +22,7 @@ from kdc_mm.visualization.people import (
 from kdc_mm.visualization.rows import from_few_to_many_people, predict
 
 from ..network.named_configs import build_model
-from . import parts  # noqa: F401: the networks of peers are registered
+from . import parts  # noqa: F401  (registers the networks of peers)
 
 
 def draw_study(configs: Dict[str, Config], checkpoints: Dict[str, str], path: Path,
