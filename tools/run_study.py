@@ -34,6 +34,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file
 
 import kdc_mm  # noqa: E402, F401
+from kdc_mm.benchmarks.board.evaluate import resolve_checkpoint  # noqa: E402
 from kdc_mm.benchmarks.network.named_configs import ConfigError  # noqa: E402
 from kdc_mm.benchmarks.study.configs import (  # noqa: E402
     CHOICE,
@@ -257,22 +258,20 @@ class Bench:
         before = read_study(self.study.start)
         out = self.out.parent / before.name
         results = collect(before, [out / 'results']).results
-        for one in final_runs(before, before.entry(run.entry), results):
-            note = out / 'runs' / one.name / 'last_checkpoint'
-            if one.seed == run.seed and one in results and note.is_file():
-                return note.read_text().strip()
-        raise LookupError(f'goes on from {run.entry!r} of {before.name}, seed {run.seed}, which is '
-                          f'not in {out}: run {self.study.start} before, with --out {out}.')
+        try:
+            return trained(before, before.entry(run.entry), run.seed, out, results)[1]
+        except LookupError:
+            raise LookupError(f'goes on from {run.entry!r} of {before.name}, seed {run.seed}, '
+                              f'which is not in {out}: run {self.study.start} before, with --out '
+                              f'{out}.') from None
 
     def checkpoint_of(self, entry: StudyEntry, run: Run) -> str:
         if self.args.checkpoint is not None:
             return self.args.checkpoint
-        trained = self.study.entry(entry.decodes)
+        base, results = self.study.entry(entry.decodes), self.collected().results
         try:
-            base = next(one for one in final_runs(self.study, trained, self.collected().results)
-                        if one.seed == run.seed)
-            return (self.folder(base) / 'last_checkpoint').read_text().strip()
-        except (LookupError, OSError):
+            return trained(self.study, base, run.seed, self.out, results)[1]
+        except LookupError:
             raise LookupError(f'changes decoding only and is tested with weights of '
                               f'{entry.decodes!r}, seed {run.seed}, which are not here: train it, '
                               'or name others with --checkpoint.') from None
@@ -368,14 +367,14 @@ class Bench:
         """Draw what the entries find of which there are weights here; the picture's name."""
         configs, checkpoints = {}, {}
         for entry in self.entries:
-            runs = sorted((run for run in collected.results
-                           if run.entry == entry.name and run.part == FINAL),
-                          key=lambda run: run.seed)
-            for run in runs:
-                note = self.folder(run) / 'last_checkpoint'
-                if entry.name not in configs and note.is_file():
-                    configs[entry.name] = run_config(self.study, run, self.splits)
-                    checkpoints[entry.name] = note.read_text().strip()
+            for seed in self.study.seeds if entry.decodes is None else ():
+                try:
+                    run, weights = trained(self.study, entry, seed, self.out, collected.results)
+                except LookupError:
+                    continue
+                configs[entry.name] = run_config(self.study, run, self.splits)
+                checkpoints[entry.name] = weights
+                break
         if not any('keypoints' in self.study.entry(name).tasks for name in configs):
             self.say('Nothing to draw: no finished run that finds keypoints has its weights here')
             return []
@@ -428,6 +427,22 @@ class lock_of:
 
     def __exit__(self, *error) -> None:
         self.file.close()
+
+
+def trained(study: Study, entry: StudyEntry, seed: int, out: Path,
+            results: Dict[Run, Dict]) -> Tuple[Run, str]:
+    """An entry's finished run of a seed, and its weights.
+
+    Raises:
+        LookupError: It is not finished, or its weights are not there.
+    """
+    for run in final_runs(study, entry, results):
+        if run.seed == seed and run in results:
+            try:
+                return run, resolve_checkpoint(str(out / 'runs' / run.name))
+            except CheckpointError as error:
+                raise LookupError(str(error)) from error
+    raise LookupError(f'{entry.name} is not trained with seed {seed} yet.')
 
 
 def read_progress(folder: Path) -> Dict:

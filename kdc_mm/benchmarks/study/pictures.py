@@ -1,6 +1,6 @@
 """What the networks of a study find on the same images, side by side."""
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List
 
 import mmcv
 import numpy as np
@@ -75,12 +75,11 @@ def _found(name: str, cfg: Config, checkpoint: str, indices: List[int],
 
 def surest(instances: InstanceData, number: int) -> InstanceData:
     """The instances with the highest scores, as the metrics rank them."""
-    scores: Optional[np.ndarray] = None
-    for key in ('bbox_scores', 'scores', 'keypoint_scores'):
-        if scores is None and key in instances:
-            scores = to_numpy(instances[key])
-            scores = scores.reshape(len(instances), -1).mean(1) if len(instances) else scores
-    return instances[np.argsort(-scores, kind='stable')[:number]] if len(instances) else instances
+    if not len(instances):
+        return instances
+    key = next(key for key in ('bbox_scores', 'scores', 'keypoint_scores') if key in instances)
+    scores = to_numpy(instances[key]).reshape(len(instances), -1).mean(1)
+    return instances[np.argsort(-scores, kind='stable')[:number]]
 
 
 def _drawn(image: np.ndarray, people: DrawnPeople, annotated: DrawnPeople,
