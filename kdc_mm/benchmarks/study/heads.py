@@ -73,7 +73,7 @@ def dekr(cfg: Config) -> None:
 
     - The displacements' weight grows on smaller maps as AE's weight of tags does.
     - Its deformable convolutions are computed in a way that suits CPUs
-      (:class:`.parts.SampledDeformConv2d`).
+      (:class:`.deform_conv.SampledDeformConv2d`).
     """
     published = load_config(DEKR_CONFIG)
     codec = _even_codec(cfg, published)

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from kdc_mm.codecs.owner_maps import IGNORED, NOBODY
 
+from .deform_conv import SampledDeformConv2d
+
 
 @MODELS.register_module()
 class MergedFPN(FPN):
@@ -61,51 +63,10 @@ class MergedFPN(FPN):
         return [sum(maps) if self.levels == 'sum' else torch.cat(maps, 1)]
 
 
-class SampledDeformConv2d(DeformConv2d):
-    """mmcv's deformable convolution by PyTorch's ``grid_sample``: the same function of the same
-    weights, many times faster on a CPU, where mmcv's is a plain loop.
-
-    Of stride and dilation 1, with padding that keeps the size, as DEKR's are.
-    """
-
-    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
-        """
-        Args:
-            x (Tensor): (B, C, h, w).
-            offset (Tensor): (B, 2 · g · k², h, w): y, x of each of k² taps of g groups, cells.
-
-        Returns:
-            Tensor: (B, out_channels, h, w).
-        """
-        # places of fractions of a cell, and many values to be read once: not for half precision
-        with torch.autocast(x.device.type, enabled=False):
-            return self._sampled(x.float(), offset.float())
-
-    def _sampled(self, x: Tensor, offset: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        groups, taps = self.deform_groups, self.kernel_size[0] * self.kernel_size[1]
-        place = offset.reshape(batch * groups, taps, 2, height, width) + self._taps(x)
-        size = place.new_tensor([height - 1, width - 1])[:, None, None]
-        grid = (2 * place / size - 1).flip(2).permute(0, 1, 3, 4, 2).flatten(1, 2)
-        sampled = F.grid_sample(x.reshape(batch * groups, channels // groups, height, width), grid,
-                                padding_mode='zeros', align_corners=True)
-        sampled = sampled.reshape(batch, self.groups, -1, height * width)
-        weight = self.weight.reshape(self.groups, -1, sampled.shape[2])
-        return torch.matmul(weight, sampled).reshape(batch, -1, height, width)
-
-    def _taps(self, x: Tensor) -> Tensor:
-        """Where each tap is without offset: (k², 2, h, w) y, x."""
-        cell = [torch.arange(side, dtype=x.dtype, device=x.device) for side in x.shape[2:]]
-        tap = [torch.arange(side, dtype=x.dtype, device=x.device) - pad
-               for side, pad in zip(self.kernel_size, self.padding)]
-        middle = torch.stack(torch.meshgrid(*cell, indexing='ij'))
-        shift = torch.stack(torch.meshgrid(*tap, indexing='ij')).flatten(1).T
-        return middle + shift[:, :, None, None]
-
-
 @MODELS.register_module()
 class SampledDEKRHead(DEKRHead):
-    """MMPose's ``DEKRHead`` with :class:`SampledDeformConv2d`, so that a CPU can train it."""
+    """MMPose's ``DEKRHead`` with :class:`.deform_conv.SampledDeformConv2d`, so that a CPU can train
+    it."""
 
     def _make_displacement_conv_layers(self, **settings) -> nn.Module:
         layers = super()._make_displacement_conv_layers(**settings)
