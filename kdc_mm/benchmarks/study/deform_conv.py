@@ -146,14 +146,6 @@ def _sample(features, offset, samples):
 
 
 @numba.njit(cache=True, inline='always')
-def _product(cells, cell, given, place, size):
-    value = np.float32(0)
-    for channel in range(size):
-        value += cells[cell + channel] * given[place + channel]
-    return value
-
-
-@numba.njit(cache=True, inline='always')
 def _add(cells, cell, weight, given, place, size):
     for channel in range(size):
         cells[cell + channel] += weight * given[place + channel]
@@ -178,17 +170,18 @@ def _sample_backward(features, offset, gradient, to_features, to_offset):
                     a, b = top * line + left * size, top * line + right * size
                     c, d = bottom * line + left * size, bottom * line + right * size
                     place = np.uint64((y * width + x) * side * side + tap) * size
-                    at_a = _product(cells, a, given, place, size)
-                    at_b = _product(cells, b, given, place, size)
-                    at_c = _product(cells, c, given, place, size)
-                    at_d = _product(cells, d, given, place, size)
+                    down, across = np.float32(0), np.float32(0)
+                    for channel in range(size):
+                        at_a, at_b = cells[a + channel], cells[b + channel]
+                        at_c, at_d = cells[c + channel], cells[d + channel]
+                        value = given[place + channel]
+                        down += value * (top_more * (by_left * at_a + by_right * at_b)
+                                         + bottom_more * (by_left * at_c + by_right * at_d))
+                        across += value * (left_more * (by_top * at_a + by_bottom * at_c)
+                                           + right_more * (by_top * at_b + by_bottom * at_d))
+                    to_offset[group, row, column, 0, y, x] = down
+                    to_offset[group, row, column, 1, y, x] = across
                     _add(changed, a, by_top * by_left, given, place, size)
                     _add(changed, b, by_top * by_right, given, place, size)
                     _add(changed, c, by_bottom * by_left, given, place, size)
                     _add(changed, d, by_bottom * by_right, given, place, size)
-                    to_offset[group, row, column, 0, y, x] = (
-                        top_more * (by_left * at_a + by_right * at_b)
-                        + bottom_more * (by_left * at_c + by_right * at_d))
-                    to_offset[group, row, column, 1, y, x] = (
-                        left_more * (by_top * at_a + by_bottom * at_c)
-                        + right_more * (by_top * at_b + by_bottom * at_d))
