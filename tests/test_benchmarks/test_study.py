@@ -183,9 +183,8 @@ def test_peers_have_the_losses_and_codecs_of_their_own_configs(all_heads):
     assert heads['dekr'].rescore_cfg is None and heads['dekr'].decoder.sigma == (4, 2)
     # weights beside a mean of squares follow the area of the maps: 128 × 128 cells in the configs
     assert heads['dekr'].displacement_loss.loss_weight == pytest.approx(0.002 * (128 / 24)**2)
-    # and tags are summed over a batch of 24 there
     assert heads['associative_embedding'].tag_loss.loss_weight == pytest.approx(
-        0.001 * (128 / 25)**2 * 24 / 2)
+        0.001 * (128 / 25)**2)
     scoring = {name: cfg.val_evaluator[0] for name, cfg in all_heads.items()}
     assert scoring['cid'].nms_thr == 0.8 and scoring['cid'].score_mode == 'keypoint'
     assert scoring['mask_rcnn'].type == 'mmpose.DetectedPersonSegMetric'

@@ -47,9 +47,8 @@ def associative_embedding(cfg: Config) -> None:
 
     - Maps are encoded, refined and decoded without bias (``use_udp``) at stride 4 and not shifted:
       on perfect maps the published decoding of enlarged, shifted maps loses 5 points of AP.
-    - The published weight of the tags, which are summed over a batch of 24, balances a mean of
-      squares over maps of 128×128. On smaller maps peaks of the same size weigh more, and so do
-      the tags here, and each of a smaller batch.
+    - The published weight of the tags balances a mean of squares over maps of 128×128. On smaller
+      maps peaks of the same size weigh more, and so do the tags here.
     - A 3×3 convolution before the output, as KDC's heads have one: HRNet's features need none.
     """
     published = load_config(AE_CONFIG)
@@ -59,13 +58,11 @@ def associative_embedding(cfg: Config) -> None:
                        use_udp=True, decode_center_shift=0.)
     _merge_levels(cfg, 'concat')
     width = cfg.model.head.get('pose_head', {}).get('feat_channels', 128)
-    tag_loss = _weighed(published.model.head.tag_loss, codec)
-    tag_loss.loss_weight *= (
-        published.train_dataloader.batch_size / cfg.train_dataloader.batch_size)
     _replace_head(
         cfg, published, codec, [dict(type='PackKeypointIndices')],
         conv_out_channels=(width, ), conv_kernel_sizes=(3, ),
-        keypoint_loss=dict(type='ImageHeatmapMSELoss'), tag_loss=tag_loss)
+        keypoint_loss=dict(type='ImageHeatmapMSELoss'),
+        tag_loss=_weighed(published.model.head.tag_loss, codec))
 
 
 def dekr(cfg: Config) -> None:
