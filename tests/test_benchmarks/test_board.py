@@ -6,8 +6,11 @@ import yaml
 
 from kdc_mm.benchmarks.board.board import BoardError, read_board
 from kdc_mm.benchmarks.network.named_configs import find_config
+from kdc_mm.benchmarks.study.configs import FINAL, Run
+from kdc_mm.benchmarks.study.study import read_study
 
 ROOT = Path(__file__).resolve().parents[2]
+STUDIES = 'work_dirs/studies/'
 BOARDS = sorted(ROOT.glob('configs/boards/*.yml'))
 SMALL = dict(
     datasets=[dict(name='val', tasks=['keypoints', 'segm'], dataset=dict(ann_file='a.json'))],
@@ -75,8 +78,18 @@ def test_a_file_that_is_no_board_is_named(tmp_path):
 def test_the_boards_of_the_repository_name_configs_that_are_there(file, monkeypatch):
     monkeypatch.chdir(ROOT)
     for entry in read_board(file).entries:
-        if entry.config is not None:
+        if entry.config is not None and not entry.config.startswith(STUDIES):
             find_config(entry.config)
+
+
+def test_the_board_of_a_study_names_the_runs_that_the_study_makes(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = read_study('configs/studies/rendered_easy.yml')
+    for entry in read_board('configs/boards/synthcrowd.yml').entries:
+        run = Path(entry.config).parent
+        assert run == Path(entry.checkpoint) == Path(STUDIES, 'rendered_easy/runs', run.name)
+        rates = study.entry(entry.name).learning_rates
+        assert run.name in {Run(entry.name, FINAL, 0, rate).name for rate in rates}
 
 
 def test_the_papers_tables_hold_its_figures():

@@ -9,7 +9,7 @@ PLACEHOLDERS: Dict[str, Dict[str, str]] = {
         r'\bCONFIG\b': 'configs/kdc_rn152_coco.py',
         r'\bCHECKPOINT\b': 'work_dirs/kdc_rn152_coco/epoch_1.pth',
         r'\bepoch_400\.pth': 'epoch_1.pth',
-        r'\bBOARD\.yml': 'configs/boards/synthcrowd.yml',
+        r'\bBOARD\.yml': 'configs/boards/demo.yml',
         r'\bSTUDY\.yml': 'configs/studies/paper_ablations.yml',
     },
     'docs/results.md': {r'\[(--noise 2)\]': r'\1'},
