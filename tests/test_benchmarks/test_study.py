@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -539,6 +540,14 @@ def test_a_broken_run_goes_on_with_the_whole_curve_and_its_costs(broken_run):
     assert 0 < after['curve'][0]['cpu_seconds'] < after['curve'][1]['cpu_seconds']
     assert after['curve'][1]['run_ms'] > 0
     assert set(after['curve'][1]['figures']) == {'keypoints', 'segm'}
+
+
+@pytest.mark.parametrize('done, kept', [(0, 0), (4, 1)], ids=['starts', 'goes on'])
+def test_a_run_that_starts_from_anothers_weights_has_no_curve_of_it(done, kept):
+    hook = record.StudyRecordHook(batch=2)
+    hook.after_load_checkpoint(None, dict(study=dict(cpu_seconds=9., curve=[dict(iteration=4)])))
+    hook.before_train(SimpleNamespace(iter=done))
+    assert len(hook.curve) == kept and hook.cpu_seconds == 9. * kept
 
 
 def test_the_confidence_of_keypoints_is_that_of_the_persons_of_whom_they_were_found():

@@ -42,6 +42,7 @@ class StudyRecordHook(Hook):
         self.curve: List[Dict] = []
         self.cpu_seconds = 0.
         self.validation: Dict = {}
+        self._loaded: Dict = {}
         self._since: Optional[float] = None  # processor time from which training counts
         self._written = 0.
 
@@ -49,9 +50,12 @@ class StudyRecordHook(Hook):
         checkpoint['study'] = dict(cpu_seconds=self.cpu_seconds, curve=self.curve)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        kept = checkpoint.get('study', {})
-        self.cpu_seconds = kept.get('cpu_seconds', 0.)
-        self.curve = list(kept.get('curve', []))
+        self._loaded = checkpoint.get('study', {})
+
+    def before_train(self, runner) -> None:
+        if runner.iter > 0:  # goes on, and does not begin with another run's weights
+            self.cpu_seconds = self._loaded.get('cpu_seconds', 0.)
+            self.curve = list(self._loaded.get('curve', []))
 
     def before_train_epoch(self, runner) -> None:  # when all hooks are ready for a validation
         if self._lacks_validation(runner):
