@@ -206,7 +206,8 @@ def _set_runtime(cfg: Config, study: Study, run: Run, work_dir: Optional[Path]) 
         imports=['kdc_mm', 'kdc_mm.benchmarks.study.parts', 'kdc_mm.benchmarks.study.record'],
         allow_failed_imports=False)
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    cfg.visualizer = dict(type='mmengine.Visualizer', vis_backends=[], name=run.name)
+    drawing = cfg.get('visualizer') or dict(type='mmengine.Visualizer')
+    cfg.visualizer = dict(drawing, vis_backends=[], name=run.name)
     cfg.randomness = dict(seed=run.seed)
     cfg.experiment_name = run.name
     if work_dir is not None:

@@ -123,6 +123,7 @@ def mask_rcnn(cfg: Config) -> None:
     model.test_cfg.rpn.update(nms_pre=1000, max_per_img=300)
     cfg.model = model
     cfg.default_scope = 'mmdet'
+    cfg.visualizer = dict(type='DetLocalVisualizer')
     _detector_data(cfg, side)
 
 
