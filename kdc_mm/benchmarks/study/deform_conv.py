@@ -119,23 +119,36 @@ def _cells(place, size):
             none if begun else -one, none if ended else one)
 
 
+@numba.njit(cache=True, inline='always')
+def _around(offset, y, x, tap, size):
+    """The four cells around a tap, as indices of their first channel: above left, above right,
+    below left, below right; what rows and columns weigh, and weigh more a cell further on."""
+    side, height, width = offset.shape[0], offset.shape[3], offset.shape[4]
+    row, column = tap // side, tap % side
+    top, bottom, by_top, by_bottom, top_more, bottom_more = _cells(
+        y + row - side // 2 + offset[row, column, 0, y, x], height)
+    left, right, by_left, by_right, left_more, right_more = _cells(
+        x + column - side // 2 + offset[row, column, 1, y, x], width)
+    line = np.uint64(width) * size
+    corners = (top * line + left * size, top * line + right * size,
+               bottom * line + left * size, bottom * line + right * size)
+    return (corners, (by_top, by_bottom), (by_left, by_right), (top_more, bottom_more),
+            (left_more, right_more))
+
+
 @numba.njit(cache=True, nogil=True, fastmath={'contract', 'reassoc'})
 def _sample(features, offset, samples):
     groups, height, width, channels = features.shape
     side = offset.shape[1]
-    size, line = np.uint64(channels), np.uint64(width * channels)
+    size = np.uint64(channels)
     for group in range(groups):
         cells, into = features[group].reshape(-1), samples[group].reshape(-1)
         for y in range(height):
             for x in range(width):
                 for tap in range(side * side):
-                    row, column = tap // side, tap % side
-                    top, bottom, by_top, by_bottom, _, _ = _cells(
-                        y + row - side // 2 + offset[group, row, column, 0, y, x], height)
-                    left, right, by_left, by_right, _, _ = _cells(
-                        x + column - side // 2 + offset[group, row, column, 1, y, x], width)
-                    a, b = top * line + left * size, top * line + right * size
-                    c, d = bottom * line + left * size, bottom * line + right * size
+                    (a, b, c, d), by_row, by_column, _, _ = _around(
+                        offset[group], y, x, tap, size)
+                    (by_top, by_bottom), (by_left, by_right) = by_row, by_column
                     by_a, by_b = by_top * by_left, by_top * by_right
                     by_c, by_d = by_bottom * by_left, by_bottom * by_right
                     place = np.uint64((y * width + x) * side * side + tap) * size
@@ -155,20 +168,17 @@ def _add(cells, cell, weight, given, place, size):
 def _sample_backward(features, offset, gradient, to_features, to_offset):
     groups, height, width, channels = features.shape
     side = offset.shape[1]
-    size, line = np.uint64(channels), np.uint64(width * channels)
+    size = np.uint64(channels)
     for group in range(groups):
         cells, changed = features[group].reshape(-1), to_features[group].reshape(-1)
         given = gradient[group].reshape(-1)
         for y in range(height):
             for x in range(width):
                 for tap in range(side * side):
-                    row, column = tap // side, tap % side
-                    top, bottom, by_top, by_bottom, top_more, bottom_more = _cells(
-                        y + row - side // 2 + offset[group, row, column, 0, y, x], height)
-                    left, right, by_left, by_right, left_more, right_more = _cells(
-                        x + column - side // 2 + offset[group, row, column, 1, y, x], width)
-                    a, b = top * line + left * size, top * line + right * size
-                    c, d = bottom * line + left * size, bottom * line + right * size
+                    (a, b, c, d), by_row, by_column, row_more, column_more = _around(
+                        offset[group], y, x, tap, size)
+                    (by_top, by_bottom), (by_left, by_right) = by_row, by_column
+                    (top_more, bottom_more), (left_more, right_more) = row_more, column_more
                     place = np.uint64((y * width + x) * side * side + tap) * size
                     down, across = np.float32(0), np.float32(0)
                     for channel in range(size):
@@ -179,8 +189,8 @@ def _sample_backward(features, offset, gradient, to_features, to_offset):
                                          + bottom_more * (by_left * at_c + by_right * at_d))
                         across += value * (left_more * (by_top * at_a + by_bottom * at_c)
                                            + right_more * (by_top * at_b + by_bottom * at_d))
-                    to_offset[group, row, column, 0, y, x] = down
-                    to_offset[group, row, column, 1, y, x] = across
+                    to_offset[group, tap // side, tap % side, 0, y, x] = down
+                    to_offset[group, tap // side, tap % side, 1, y, x] = across
                     _add(changed, a, by_top * by_left, given, place, size)
                     _add(changed, b, by_top * by_right, given, place, size)
                     _add(changed, c, by_bottom * by_left, given, place, size)
