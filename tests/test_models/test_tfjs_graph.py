@@ -48,11 +48,38 @@ def test_every_weight_is_trained(architecture):
                for weight in backbone.parameters())
 
 
+@pytest.mark.parametrize('frozen_stride, last, next_one', [
+    (4, 'Conv2d_3_pointwise', 'Conv2d_4_depthwise'),
+    (8, 'Conv2d_5_pointwise', 'Conv2d_6_depthwise'),
+    (16, 'Conv2d_13_pointwise', None)])
+def test_layers_up_to_a_stride_keep_their_weights(frozen_stride, last, next_one):
+    trained = [name for name, weight in build(frozen_stride=frozen_stride).named_parameters()
+               if weight.requires_grad]
+    assert not any(last in name for name in trained)
+    assert any(next_one in name for name in trained) if next_one else trained == []
+
+
+def test_a_frozen_stride_changes_no_feature_and_no_gradient_behind_it():
+    whole, partly = build(out_strides=(4, 16)), build(out_strides=(4, 16), frozen_stride=4)
+    partly.load_state_dict(whole.state_dict())
+    image = torch.randn(1, 3, 33, 33, generator=torch.Generator().manual_seed(0))
+    for backbone in (whole, partly):
+        fine, coarse = backbone(image)
+        assert fine.requires_grad == (backbone is whole)
+        coarse.square().sum().backward()
+    gradients = {name: weight.grad for name, weight in whole.named_parameters()}
+    compared = [name for name, weight in partly.named_parameters() if weight.grad is not None]
+    assert 0 < len(compared) < len(gradients)
+    for name in compared:
+        torch.testing.assert_close(partly.get_parameter(name).grad, gradients[name])
+
+
 @pytest.mark.parametrize('settings, message', [
     (dict(architecture='vgg'), 'one of .*mobilenet_v1_075.*vgg'),
     (dict(output_stride=4), '8, 16 or 32, got 4'),
     (dict(output_stride=32), r'strides \[2, 4, 8, 16\], got \(32,\)'),
     (dict(out_strides=(4, 32)), r'strides \[2, 4, 8, 16\], got \(4, 32\)'),
+    (dict(frozen_stride=32), r'frozen_stride .*\[2, 4, 8, 16\], got 32'),
 ])
 def test_what_an_architecture_has_not_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -83,8 +83,8 @@ def run_graph(nodes: Iterable[Node], weights: Mapping[str, Tensor], image: Tenso
 class TFGraph(BaseModule):
     """A network that was trained in TensorFlow, with its SAME padding and its names of weights.
 
-    Batch norm is folded into the convolutions, as in networks exported for inference; all weights
-    can be trained. A map of stride s has ceil(side / s) cells; at sides s·n + 1 its cell (u, v)
+    Batch norm is folded into the convolutions, as in networks exported for inference. All weights
+    can be trained, or those behind a stride alone. A map of stride s has ceil(side / s) cells; at sides s·n + 1 its cell (u, v)
     lies on input pixel (s·u, s·v).
 
     Args:
@@ -93,6 +93,9 @@ class TFGraph(BaseModule):
             dilate instead, with the same weights. Defaults to 16.
         out_strides (sequence[int], optional): Strides whose last features are put out, the finest
             first. By default the output stride alone.
+        frozen_stride (int, optional): Layers up to the last features of this stride keep their
+            weights, as with ``frozen_stages`` of other backbones, and cost no backward pass. By
+            default none do.
         init_cfg (dict, optional): Initialisation, by default He's.
 
     Raises:
@@ -103,6 +106,7 @@ class TFGraph(BaseModule):
                  architecture: str,
                  output_stride: int = 16,
                  out_strides: Sequence[int] = None,
+                 frozen_stride: int = None,
                  init_cfg: dict = None) -> None:
         super().__init__(init_cfg)
         if architecture not in ARCHITECTURES:
@@ -113,6 +117,9 @@ class TFGraph(BaseModule):
         if not set(out_strides) <= stages.keys():
             raise ValueError(f'TFGraph: {architecture} of output stride {output_stride} has '
                              f'features of strides {sorted(stages)}, got {out_strides}.')
+        if frozen_stride is not None and frozen_stride not in stages:
+            raise ValueError(f'TFGraph: frozen_stride of {architecture} must be one of '
+                             f'{sorted(stages)}, got {frozen_stride}.')
         self.outputs = [stages[stride] for stride in out_strides]
         self.weights = nn.ParameterDict(
             {name: nn.Parameter(empty(shape)) for name, shape in shapes.items()})
@@ -121,6 +128,17 @@ class TFGraph(BaseModule):
                 nn.init.kaiming_normal_(weight, nonlinearity='relu')
             else:
                 nn.init.zeros_(weight)
+        if frozen_stride is not None:
+            self._freeze(stages[frozen_stride])
+
+    def _freeze(self, last: str) -> None:
+        """Take the weights of the nodes up to ``last`` as they are."""
+        for node in self.nodes:
+            for name in node.inputs:
+                if name in self.weights:
+                    self.weights[name].requires_grad_(False)
+            if node.name == last:
+                return
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         """Images (B, 3, H, W) to the features (B, C, h, w) of each of ``out_strides``."""
