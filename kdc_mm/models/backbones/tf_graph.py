@@ -84,8 +84,8 @@ class TFGraph(BaseModule):
     """A network that was trained in TensorFlow, with its SAME padding and its names of weights.
 
     Batch norm is folded into the convolutions, as in networks exported for inference. All weights
-    can be trained, or those behind a stride alone. A map of stride s has ceil(side / s) cells; at sides s·n + 1 its cell (u, v)
-    lies on input pixel (s·u, s·v).
+    can be trained, or those behind a stride alone. A map of stride s has ceil(side / s) cells; at
+    sides s·n + 1 its cell (u, v) lies on input pixel (s·u, s·v).
 
     Args:
         architecture (str): Of :data:`~.tf_architectures.ARCHITECTURES`.
