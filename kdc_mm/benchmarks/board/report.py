@@ -167,7 +167,7 @@ def _absent(rows: Sequence[Row], key: str, title: str, there: Sequence[bool]) ->
     for row, is_there in zip(rows, there):
         if not is_there and key in row.absent:
             reasons.setdefault(row.absent[key], []).append(row.entry.title)
-    return [f'{title}: not measured for {", ".join(names)}: {reason}.'
+    return [f'{title}: not measured for {", ".join(names)}: {reason.rstrip(".")}.'
             for reason, names in reasons.items()]
 
 
