@@ -104,6 +104,26 @@ def test_perfect_maps_are_measured_and_set_side_by_side(tool, two_people, tmp_pa
     assert lines[3] == '| refine.unposed_area | None | -0.250 / +0.002 | -0.250 / +0.002 |'
 
 
+def test_what_is_measured_stays_when_the_tool_is_stopped(tool, two_people, tmp_path, monkeypatch):
+    out = tmp_path / 'made/report.json'
+
+    def stop(codec, store, truth, real=tool.score, calls=[]):
+        calls.append(codec)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(codec, store, truth)
+
+    monkeypatch.setattr(tool, 'score', stop)
+    monkeypatch.setattr(sys, 'argv', [
+        'tool', 'measure', CONFIG, '--ann-file', str(two_people), '--out', str(out), '--rules',
+        'unposed_area', '--cfg-options', 'model.head.decoder.input_size=(97,97)',
+        'model.head.decoder.radius=12'])
+    with pytest.raises(KeyboardInterrupt):
+        tool.main()
+    assert [row['rule'] for row in json.loads(out.read_text())['rows']] == [
+        'defaults', 'refine.unposed_area']
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['--rules', 'ghosts', '--ann-file', 'F.json'], "No rule is named 'ghosts'"),
     ([], 'Give either a checkpoint, or --ann-file'),

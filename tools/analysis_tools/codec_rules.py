@@ -15,7 +15,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
 import torch
 from mmengine import Config, DictAction, MMLogger, ProgressBar
@@ -48,6 +48,7 @@ from kdc_mm.config_types import type_class  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 from kdc_mm.engine.cfg_options import merge_options  # noqa: E402
 from kdc_mm.engine.faults import config_or_end  # noqa: E402
+from kdc_mm.engine.whole_files import WholeFilesBackend  # noqa: E402
 from kdc_mm_runtime.people import ImageFrame, People  # noqa: E402
 
 
@@ -187,16 +188,19 @@ def chosen_rules(names: Optional[List[str]]) -> list:
     return [rule for rule in RULES if any(name in rule.name for name in names)]
 
 
-def measure_rules(settings: dict, rules: list, store: MapStore, truth: Truth) -> List[dict]:
+def measure_rules(settings: dict, rules: list, store: MapStore, truth: Truth,
+                  keep: Callable[[List[dict]], None]) -> None:
     """A row for the defaults and one for each rule: ``rule``, ``change``, ``keypoints``, ``masks``.
+
+    ``keep`` gets all rows so far after each, so that a run that is stopped leaves what it has.
     """
     rows = []
     progress = ProgressBar(len(rules) + 1, file=sys.stderr)
     for rule in [DEFAULTS, *rules]:
         with changed_codec(settings, rule) as codec:
             rows.append(dict(rule=rule.name, change=rule.change, **score(codec, store, truth)))
+        keep(rows)
         progress.update()
-    return rows
 
 
 def annotations_of_images(path: str, img_ids: List[int]) -> dict:
@@ -209,7 +213,7 @@ def annotations_of_images(path: str, img_ids: List[int]) -> dict:
 
 
 def measure(cfg: Config, args) -> dict:
-    """The report on one kind of maps, as it is written to ``--out``."""
+    """The report on one kind of maps, which is written to ``--out`` as it grows."""
     if (args.checkpoint is None) == (args.ann_file is None):
         raise ValueError('Give either a checkpoint, or --ann-file for perfect maps.')
     rules, settings = chosen_rules(args.rules), dict(cfg.model.head.decoder)
@@ -230,8 +234,14 @@ def measure(cfg: Config, args) -> dict:
             store_perfect_maps(settings, dataset, args.noise, store)
         has_masks = all(ann.get('segmentation') for ann in content['annotations'])
         truth = Truth(ann_file, iou_type, dataset.metainfo, has_masks)
-        rows = measure_rules(settings, rules, store, truth)
-    return dict(name=args.name or Path(args.config).stem, images=len(store.img_ids), rows=rows)
+        report = dict(name=args.name or Path(args.config).stem, images=len(store.img_ids))
+
+        def keep(rows):
+            report.update(rows=rows)
+            WholeFilesBackend().put_text(json.dumps(report, indent=2) + '\n', args.out)
+
+        measure_rules(settings, rules, store, truth, keep)
+    return report
 
 
 def figures(row: dict) -> List[float]:
@@ -271,8 +281,6 @@ def main():
         report = measure(cfg, args)
     except (CheckpointError, FileNotFoundError, ValueError) as error:
         sys.exit(f'error: {error}')
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=2) + '\n')
     print('\n' + table([report]))
 
 

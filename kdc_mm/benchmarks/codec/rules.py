@@ -105,8 +105,8 @@ DEFAULTS = Rule('defaults', '')
 
 #: In the order of decoding.
 RULES = [
-    *_setting('sigma_low_variance', 0.1, 1.),
-    *_setting('sigma_high_variance', 0.1, 0.6),
+    *_setting('sigma_low_variance', 0.1, 0.3, 1.),
+    *_setting('sigma_high_variance', 0.1, 0.6, 1.),
     *_setting('heatmap_threshold', 0.05, 0.2),
     Rule('vote_radius', 'R', settings=dict(vote_radius=lambda codec: codec.radius)),
     *_setting('max_votes', 6000),
@@ -142,7 +142,7 @@ RULES = [
     Rule('what a surer person holds counts as 0', 'off', constants={
         'group.expected_oks': _mean_score}),
     *_constant('decoder._ERROR_SHARE', 1 / 6, 2 / 3),
-    *_setting('sigma_instance', 0.5, 1.),
+    *_setting('sigma_instance', 0.3, 0.5, 1.),
     *_setting('offset_steps', 0, 1, 3),
     *_setting('mask_threshold', 0.4, 0.6),
     *_setting('refine.second_choice', None),
