@@ -236,14 +236,15 @@ class Bench:
             LookupError: A network that it needs is not there.
         """
         cfg = run_config(self.study, run, self.splits, folder)
+        config = str(folder / 'config.py')
+        if entry.decodes is not None:
+            cfg.dump(config)
+            return [sys.executable, str(REPOSITORY / 'tools/test.py'), config,
+                    self.checkpoint_of(entry, run), '--work-dir', str(folder)]
         goes_on = self.study.start is None or (folder / 'last_checkpoint').is_file()
         if not goes_on:
             cfg.load_from = self.first_weights(run)
-        cfg.dump(folder / 'config.py')
-        config = str(folder / 'config.py')
-        if entry.decodes is not None:
-            return [sys.executable, str(REPOSITORY / 'tools/test.py'), config,
-                    self.checkpoint_of(entry, run), '--work-dir', str(folder)]
+        cfg.dump(config)
         launch = [sys.executable, str(REPOSITORY / 'tools/train.py'), config]
         if self.args.gpus > 1:
             launch = ['bash', str(REPOSITORY / 'tools/dist_train.sh'), config, str(self.args.gpus)]

@@ -712,6 +712,12 @@ def test_a_study_goes_on_from_what_another_has_trained(tool, started, write, tmp
     assert tool.main([str(second), *out]) == 0
     assert '--resume' in started.commands[2]
     assert Config.fromfile(started.commands[2][2]).load_from is None
+    # what decodes its networks otherwise has nothing there to go on from
+    second = write(name='second', seeds=[0], start=str(first), input_size=129, entries=[
+        *entries, dict(name='wide', decodes='kdc', options={'model.head.decoder.radius': 9})])
+    assert tool.main([str(second), *out]) == 0
+    assert started.commands[3][1].endswith('test.py')
+    assert started.commands[3][3] == str(tmp_path / 'studies/second/runs' / name / 'iter_24.pth')
     # other settings of the first are other settings of the second
     changed = write(name='first', entries=entries, seeds=[0], options={
         'model.head.decoder.radius': 9})

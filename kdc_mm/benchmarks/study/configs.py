@@ -228,9 +228,11 @@ def settings_of(study: Study, run: Run) -> str:
         cfg.pop(key, None)
     cfg['optim_wrapper']['optimizer'].pop('lr')
     root = '' if study.data is None else study.data.root
-    text = json.dumps([cfg, study.entry(run.entry).decodes], sort_keys=True, default=str)
+    decodes = study.entry(run.entry).decodes
+    text = json.dumps([cfg, decodes], sort_keys=True, default=str)
     if study.start is not None:
-        text += settings_of(read_study(study.start), run._replace(part=FINAL))
+        text += settings_of(read_study(study.start),
+                            run._replace(part=FINAL, entry=decodes or run.entry))
     return _digest(text.replace(root, '') if root else text)
 
 

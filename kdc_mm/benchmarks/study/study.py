@@ -189,7 +189,8 @@ def _entry(content: Dict, path: Path) -> StudyEntry:
 def _check_study(study: Study, path: Path) -> None:
     names = [entry.name for entry in study.entries]
     if study.start is not None:
-        lacking = set(names) - {entry.name for entry in read_study(study.start).entries}
+        trained = {entry.name for entry in study.entries if entry.decodes is None}
+        lacking = trained - {entry.name for entry in read_study(study.start).entries}
         if lacking:
             raise StudyError(f'{path}: {study.start} has no entry {sorted(lacking)[0]!r} to go on '
                              'from.')
