@@ -15,7 +15,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional
 
 import torch
 from mmengine import Config, DictAction, MMLogger, ProgressBar
@@ -188,18 +188,14 @@ def chosen_rules(names: Optional[List[str]]) -> list:
     return [rule for rule in RULES if any(name in rule.name for name in names)]
 
 
-def measure_rules(settings: dict, rules: list, store: MapStore, truth: Truth,
-                  keep: Callable[[List[dict]], None]) -> None:
+def measure_rules(settings: dict, rules: list, store: MapStore, truth: Truth) -> Iterator[dict]:
     """A row for the defaults and one for each rule: ``rule``, ``change``, ``keypoints``, ``masks``.
-
-    ``keep`` gets all rows so far after each, so that a run that is stopped leaves what it has.
     """
-    rows = []
     progress = ProgressBar(len(rules) + 1, file=sys.stderr)
     for rule in [DEFAULTS, *rules]:
         with changed_codec(settings, rule) as codec:
-            rows.append(dict(rule=rule.name, change=rule.change, **score(codec, store, truth)))
-        keep(rows)
+            row = dict(rule=rule.name, change=rule.change, **score(codec, store, truth))
+        yield row
         progress.update()
 
 
@@ -234,13 +230,11 @@ def measure(cfg: Config, args) -> dict:
             store_perfect_maps(settings, dataset, args.noise, store)
         has_masks = all(ann.get('segmentation') for ann in content['annotations'])
         truth = Truth(ann_file, iou_type, dataset.metainfo, has_masks)
-        report = dict(name=args.name or Path(args.config).stem, images=len(store.img_ids))
-
-        def keep(rows):
-            report.update(rows=rows)
+        report = dict(
+            name=args.name or Path(args.config).stem, images=len(store.img_ids), rows=[])
+        for row in measure_rules(settings, rules, store, truth):
+            report['rows'].append(row)
             WholeFilesBackend().put_text(json.dumps(report, indent=2) + '\n', args.out)
-
-        measure_rules(settings, rules, store, truth, keep)
     return report
 
 
