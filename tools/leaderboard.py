@@ -37,6 +37,7 @@ from kdc_mm.benchmarks.network.speed import (  # noqa: E402
     measure_speed,
     warm_up,
 )
+from kdc_mm.benchmarks.yaml_files import file_name  # noqa: E402
 from kdc_mm.engine.whole_files import WholeFilesBackend  # noqa: E402
 
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
@@ -232,10 +233,6 @@ class Leaderboard:
 
 def first_line(error: BaseException) -> str:
     return (str(error).strip() or '(no message)').splitlines()[0]
-
-
-def file_name(text: str) -> str:
-    return ''.join(letter if letter.isalnum() or letter in '-.' else '_' for letter in text)
 
 
 def main(argv=None) -> int:

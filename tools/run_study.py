@@ -14,6 +14,7 @@ several of these commands on one DIR share the work. Files of results can be car
 machine and named there with --results; the tables need nothing else.
 """
 import argparse
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -41,21 +42,21 @@ from kdc_mm.benchmarks.study.configs import (  # noqa: E402
     FINAL,
     Run,
     changes_of,
-    data_of,
     make_data,
     run_config,
-    settings_of,
 )
 from kdc_mm.benchmarks.study.pictures import draw_study  # noqa: E402
 from kdc_mm.benchmarks.study.record import PROGRESS  # noqa: E402
 from kdc_mm.benchmarks.study.report import draw_groups, write_study  # noqa: E402
 from kdc_mm.benchmarks.study.results import (  # noqa: E402
     Collected,
+    Origin,
     choice_runs,
     collect,
     failed_result,
     final_runs,
     result_of,
+    shown_entry,
     write_result,
 )
 from kdc_mm.benchmarks.study.study import Study, StudyEntry, StudyError, read_study  # noqa: E402
@@ -63,7 +64,7 @@ from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 
 LOCK = 'lock'
 #: What a run's settings and data were, beside its checkpoints.
-SETTINGS = 'settings.txt'
+ORIGIN = 'origin.json'
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 #: What LossGuardHook says of a run that nothing can mend but a lower learning rate.
 DIVERGED = 'Training stopped:'
@@ -95,7 +96,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add('--list', action='store_true', help='show the entries and what there is of each, and end')
     add('--print-config', metavar='ENTRY', help="print the whole config of an entry's run and end")
     add('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-        help='settings that override those of every entry; results count as those of another study')
+        help="settings that override the study's and those of every entry; results count as those "
+             'of another study')
     return parser.parse_args(argv)
 
 
@@ -118,6 +120,24 @@ class Bench:
         self.pace: Dict[str, float] = {}  # seconds per iteration, by entry
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+    def check(self) -> None:
+        """Make every config before anything is trained.
+
+        Raises:
+            StudyError: Study and config do not fit together.
+            ConfigError: The study's config cannot be read.
+        """
+        for entry in self.entries:
+            run_config(self.study, self.first_run(entry), self.splits)
+
+    def first_run(self, entry: StudyEntry) -> Run:
+        """An entry's first final run, with the first of its learning rates until one is chosen."""
+        entry = shown_entry(self.study, entry)
+        try:
+            return final_runs(self.study, entry, self.collected().results)[0]
+        except LookupError:
+            return Run(entry.name, FINAL, self.study.seeds[0], entry.learning_rates[0])
+
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
 
@@ -135,14 +155,16 @@ class Bench:
                            (not self.args.seed or run.seed in self.args.seed)]
             except LookupError:
                 pass
-        return choices + sorted(finals, key=lambda run: run.seed)
+        # entries that change nothing have the runs of another
+        return list(dict.fromkeys(choices + sorted(finals, key=lambda run: run.seed)))
 
     def unplanned(self, results: Dict[Run, Dict]) -> int:
         """Final runs whose learning rate is not chosen yet."""
         seeds = [seed for seed in self.study.seeds if not self.args.seed or seed in self.args.seed]
+        trained = {shown_entry(self.study, entry).name for entry in self.entries}
         return len(seeds) * sum(
-            any(run not in results for run in choice_runs(self.study, entry))
-            for entry in self.entries)
+            any(run not in results for run in choice_runs(self.study, self.study.entry(name)))
+            for name in trained)
 
     def work(self) -> int:
         """Run what there is to run; 1 if a run failed."""
@@ -166,6 +188,8 @@ class Bench:
     def do_one(self, left: List[Run], unplanned: int, failed: List[Run]) -> bool:
         """Do the first run that no other process is at; whether there was one."""
         for run in left:
+            if self.waits(run, left):
+                continue
             lock = lock_of(self.folder(run))
             with lock as locked:
                 if locked:
@@ -175,6 +199,23 @@ class Bench:
                         failed.append(run)
                     return True
         return False
+
+    def waits(self, run: Run, left: List[Run]) -> bool:
+        """Whether the network that a run decodes is still to come, from here or elsewhere."""
+        entry = self.study.entry(run.entry)
+        if entry.decodes is None or self.study.checkpoint is not None:
+            return False
+        base, results = self.study.entry(entry.decodes), self.collected().results
+        try:
+            runs = [one for one in final_runs(self.study, base, results) if one.seed == run.seed]
+        except LookupError:
+            runs = choice_runs(self.study, base)
+        return any(one not in results and (one in left or self.is_busy(one)) for one in runs)
+
+    def is_busy(self, run: Run) -> bool:
+        """Whether another process is at a run."""
+        with lock_of(self.folder(run)) as locked:
+            return not locked
 
     def is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -198,16 +239,17 @@ class Bench:
         with (folder / 'log.txt').open('ab') as log:
             start = log.tell()
             process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment(),
-                                       pass_fds=[lock.fileno()])
+                                       pass_fds=[lock.fileno()], start_new_session=True)
             try:
                 self.watch(process, run, left, unplanned)
             finally:
-                if process.poll() is None:
-                    process.terminate()
+                if process.poll() is None:  # and what it has started: one process for each GPU
+                    os.killpg(process.pid, signal.SIGTERM)
                     process.wait()
         progress = read_progress(folder)
         if process.returncode == 0 and progress.get('finished'):
-            self.keep(run, result_of(self.study, run, progress, self.args.threads))
+            self.keep(run, result_of(self.study, run, read_origin(folder), progress,
+                                     self.args.threads))
             return True
         if self.is_late():
             self.say(f'{run.name}: stopped at iteration {progress.get("iteration", 0)}; the same '
@@ -216,18 +258,23 @@ class Bench:
         return self.explain(run, (folder / 'log.txt').read_bytes()[start:].decode(errors='replace'))
 
     def put_aside_what_differs(self, run: Run, folder: Path) -> None:
-        """Keep a run of other settings or data apart, which this one must not go on from."""
-        now = f'{settings_of(self.study, run)} {data_of(self.study)}'
-        note = folder / SETTINGS
-        before = note.read_text() if note.is_file() else ''
-        if before != now and read_progress(folder):
+        """Keep a run of other settings or data, and its result, apart: this one must neither go on
+        from it nor take its place."""
+        now = Origin.of(self.study, run)
+        result = self.result_file(run)
+        if read_origin(folder) != now and (read_progress(folder) or result.is_file()):
             aside = Path(tempfile.mkdtemp(prefix='before-', dir=folder))
             for path in folder.iterdir():
                 if path.name != LOCK and not path.name.startswith('before-'):
                     path.rename(aside / path.name)
+            if result.is_file():
+                result.rename(aside / 'result.json')
             self.say(f'{run.name}: begun with other settings or data than the study has now; it '
                      f'starts anew, and what was there lies in {aside}')
-        note.write_text(now)
+        (folder / ORIGIN).write_text(json.dumps(now))
+
+    def result_file(self, run: Run) -> Path:
+        return self.out / 'results' / f'{run.name}.json'
 
     def command(self, run: Run, entry: StudyEntry, folder: Path) -> List[str]:
         """What trains, or tests a network of another entry.
@@ -267,8 +314,8 @@ class Bench:
                               f'{out}.') from None
 
     def checkpoint_of(self, entry: StudyEntry, run: Run) -> str:
-        if self.args.checkpoint is not None:
-            return self.args.checkpoint
+        if self.study.checkpoint is not None:
+            return self.study.checkpoint
         base, results = self.study.entry(entry.decodes), self.collected().results
         try:
             return trained(self.study, base, run.seed, self.out, results)[1]
@@ -325,15 +372,17 @@ class Bench:
         return '  '.join([*words, f'{minutes:.0f} min left'])
 
     def iterations(self, run: Run) -> int:
+        if run.entry and self.study.entry(run.entry).decodes is not None:
+            return 0  # a test takes as long as a few of them
         share = self.study.choice_share if run.part == CHOICE else 1.
         return self.study.iterations(share) or 0
 
     def keep(self, run: Run, result: Dict) -> None:
         """Write a run's result; the weights of a choice have done their work."""
-        write_result(self.out / 'results' / f'{run.name}.json', result)
+        write_result(self.result_file(run), result)
         if run.part == CHOICE:
-            for path in self.folder(run).glob('*.pth'):
-                path.unlink()
+            for path in [*self.folder(run).glob('*.pth'), self.folder(run) / 'last_checkpoint']:
+                path.unlink(missing_ok=True)
         figures = result['curve'][-1]['figures'] if result['curve'] else {}
         shown = '  '.join(f'{task} AP {found["AP"]:.1f}' for task, found in figures.items()
                           if 'AP' in found)
@@ -345,7 +394,8 @@ class Bench:
         lines = [line for line in log.splitlines() if line.strip()]
         reason = next((line for line in reversed(lines) if DIVERGED in line), None)
         if reason is not None:
-            self.keep(run, failed_result(self.study, run, reason, self.args.threads))
+            self.keep(run, failed_result(self.study, run, read_origin(self.folder(run)), reason,
+                                         self.args.threads))
             return True
         self.say(f'{run.name} failed: {lines[-1] if lines else "no word"}; '
                  f'more in {self.folder(run) / "log.txt"}')
@@ -396,14 +446,19 @@ class Bench:
     def print_config(self, name: str) -> None:
         """The whole config of an entry's first final run, below a comment of what it changes."""
         entry = self.study.entry(name)
-        try:
-            rate = final_runs(self.study, entry, self.collected().results)[0].learning_rate
-        except LookupError:
-            rate = entry.learning_rates[0]
-        cfg = run_config(self.study, Run(entry.name, FINAL, self.study.seeds[0], rate), self.splits)
+        cfg = run_config(self.study, self.first_run(entry), self.splits)
         where = f' ({entry.shown_in})' if entry.shown_in else ''
         print(f'# {entry.name}{where}: {Path(self.study.config).name} {changes_of(entry)}')
         print(cfg.pretty_text)
+
+
+def folders_to_make(study: Study) -> List[Path]:
+    """What other studies of the same data must not make at the same time: a folder beside them."""
+    data = study.data
+    if data is None or data.synth_crowd is None or Path(data.root, data.val_ann).is_file():
+        return []
+    root = Path(data.root)
+    return [root.with_name(f'.{root.name}-being-made')]
 
 
 class lock_of:
@@ -439,8 +494,12 @@ def trained(study: Study, entry: StudyEntry, seed: int, out: Path,
     """
     for run in final_runs(study, entry, results):
         if run.seed == seed and run in results:
+            folder = out / 'runs' / run.name
+            origin = read_origin(folder)
+            if origin is None or origin.settings != results[run]['settings']:
+                raise LookupError(f'{folder} has no weights of the settings that {study.name} has.')
             try:
-                return run, resolve_checkpoint(str(out / 'runs' / run.name))
+                return run, resolve_checkpoint(str(folder))
             except CheckpointError as error:
                 raise LookupError(str(error)) from error
     raise LookupError(f'{entry.name} is not trained with seed {seed} yet.')
@@ -454,17 +513,36 @@ def read_progress(folder: Path) -> Dict:
         return {}
 
 
+def read_origin(folder: Path) -> Optional[Origin]:
+    """What a run was begun with; ``None`` where none was."""
+    try:
+        return Origin(*json.loads((folder / ORIGIN).read_text()))
+    except (OSError, ValueError):
+        return None
+
+
 def adapted(study: Study, args: argparse.Namespace) -> Study:
-    """The study with the command line's data and options."""
+    """The study with the command line's data, checkpoint and options."""
+    unknown = sorted({*args.seed} - {*study.seeds})
+    if unknown:
+        raise StudyError(f'{study.name} has no seed {unknown[0]}; its seeds are '
+                         f'{", ".join(map(str, study.seeds))}.')
+    missing = [str(folder) for folder in args.results if not folder.is_dir()]
+    if missing:
+        raise StudyError(f'--results: there is no folder {missing[0]}.')
     if args.data_root is not None:
         if study.data is None:
             raise StudyError(f'{study.name} takes its data from its config: --cfg-options says '
                              'where they are.')
         study = dataclasses.replace(
             study, data=dataclasses.replace(study.data, root=args.data_root))
-    if args.cfg_options:
-        study = dataclasses.replace(study, options={**study.options, **args.cfg_options})
-    return study
+    overrides = dict(args.cfg_options)
+    if args.gpus > 1 and study.samples is not None:
+        if study.batch % args.gpus:
+            raise StudyError(f'--gpus: {study.batch} images of an iteration cannot be shared '
+                             f'equally by {args.gpus} processes.')
+        overrides['train_dataloader.batch_size'] = study.batch // args.gpus
+    return dataclasses.replace(study, overrides=overrides, checkpoint=args.checkpoint)
 
 
 def interrupt(*signal_and_frame) -> None:
@@ -479,6 +557,8 @@ def main(argv=None) -> int:
         study = read_study(args.study)
         if args.out is None:
             args.out = Path('work_dirs/studies', study.name)
+        if args.checkpoint is not None:
+            check_checkpoint(args.checkpoint)
         study = adapted(study, args)
         bench = Bench(study, args)
         if args.list:
@@ -487,10 +567,11 @@ def main(argv=None) -> int:
         if args.print_config:
             bench.print_config(args.print_config)
             return 0
-        if args.checkpoint is not None:
-            check_checkpoint(args.checkpoint)
         if not args.tables:
-            with lock_of(bench.splits, wait=True):
+            bench.check()
+            with contextlib.ExitStack() as locks:
+                for folder in (bench.splits, *folders_to_make(study)):
+                    locks.enter_context(lock_of(folder, wait=True))
                 make_data(study, bench.splits)
     except (StudyError, ConfigError, CheckpointError) as error:
         sys.exit(f'error: {error}')

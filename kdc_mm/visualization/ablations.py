@@ -103,7 +103,10 @@ def figure(entry: dict, task: str, name: str) -> float:
 
 
 def in_order(entries: Entries) -> Entries:
-    return sorted(entries, key=lambda entry: entry['setting'])
+    """By setting: numbers first, then words."""
+    return sorted(entries, key=lambda entry: (
+        (0, entry['setting'], '') if isinstance(entry['setting'], (int, float))
+        else (1, 0, str(entry['setting']))))
 
 
 def draw_bars(axis: Axes, entries: Entries, task: str) -> None:

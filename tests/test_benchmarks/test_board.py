@@ -39,8 +39,12 @@ def test_a_single_figure_is_the_ap(write):
 
 @pytest.mark.parametrize('change, message', [
     (lambda board: board.update(speeds={}), "'speeds' is not known; known are title"),
-    (lambda board: board.pop('entries'), 'entries must be a list'),
-    (lambda board: board['entries'].append({}), 'one of the entries has no name'),
+    (lambda board: board.pop('entries'), 'board.yml needs entries'),
+    (lambda board: board['entries'].append({}), 'entry None needs name'),
+    (lambda board: board['entries'].append(3), 'entries must be a list of settings'),
+    (lambda board: board['entries'][0].update(published=60), "'one': published must be settings"),
+    (lambda board: board.update(notes=5), 'notes must be a text, got 5'),
+    (lambda board: board.update(speed=dict(persons=[1.5])), 'persons must be a list of whole'),
     (lambda board: board['entries'].append(board['entries'][0]), "entries have the name 'one'"),
     (lambda board: board['entries'][0].update(weights='a.pth'), "entry 'one': 'weights' is not"),
     (lambda board: board['entries'][0].update(config=None, checkpoint='a.pth'), 'no config'),

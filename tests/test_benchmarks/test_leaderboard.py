@@ -12,9 +12,10 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from kdc_mm.benchmarks.board.board import BoardEntry
-from kdc_mm.benchmarks.board.evaluate import Candidate, TellHook, figures_of
+from kdc_mm.benchmarks.board.evaluate import Candidate, TellHook, figures_of, resolve_checkpoint
 from kdc_mm.benchmarks.board.report import Row, tables_of
 from kdc_mm.benchmarks.network.named_configs import build_model, load_config
+from kdc_mm.engine import CheckpointError
 
 from ..conftest import load_tool, person
 from ..test_end_to_end.tiny import tiny_config
@@ -292,6 +293,20 @@ def test_a_work_dir_stands_for_its_last_checkpoint(tool, write, network, tmp_pat
     (moved / 'last_checkpoint').write_text('/elsewhere/iter_4.pth')
     tool.main(write([entry]))
     assert results(tmp_path)['moved']['measured']['val']['segm']['AP'] > 0
+
+
+def test_a_copied_work_dir_stands_for_its_own_checkpoint(tmp_path):
+    first, copy = tmp_path / 'first', tmp_path / 'copy'
+    for folder in (first, copy):
+        folder.mkdir()
+        (folder / 'iter_4.pth').write_text('weights')
+        (folder / 'last_checkpoint').write_text(str(first / 'iter_4.pth'))
+    assert resolve_checkpoint(str(copy)) == str(copy / 'iter_4.pth')
+    (copy / 'iter_4.pth').unlink()
+    assert resolve_checkpoint(str(copy)) == str(first / 'iter_4.pth')
+    (first / 'iter_4.pth').unlink()
+    with pytest.raises(CheckpointError, match='iter_4.pth, which is not there'):
+        resolve_checkpoint(str(copy))
 
 
 @pytest.mark.slow

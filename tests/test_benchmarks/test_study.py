@@ -1,8 +1,10 @@
 """Studies: what is equal for all entries, what is kept of runs, and what the tables say of them."""
 import copy
+import dataclasses
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ from mmcv.ops import DeformConv2d
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 from mmpose.structures import PoseDataSample
@@ -34,6 +36,7 @@ from kdc_mm.benchmarks.study.configs import (
 from kdc_mm.benchmarks.study.deform_conv import SampledDeformConv2d
 from kdc_mm.benchmarks.study.pictures import surest
 from kdc_mm.benchmarks.study.results import (
+    Origin,
     chosen_learning_rate,
     collect,
     result_of,
@@ -110,7 +113,8 @@ def progress_of(aps, task='keypoints', cpu_seconds=60., run_ms=20.):
 def keep(folder, study, run, *aps, **costs):
     """A file of results of a run; its path."""
     path = folder / f'{run.name}.json'
-    write_result(path, result_of(study, run, progress_of(aps, **costs), threads=1))
+    origin = Origin.of(study, run)
+    write_result(path, result_of(study, run, origin, progress_of(aps, **costs), threads=1))
     return path
 
 
@@ -387,6 +391,21 @@ def test_what_changes_decoding_only_fits_the_weights_that_it_decodes():
     (dict(epochs=3), "'epochs' is not known; known are"),
     (dict(entries=[dict(name='a', head='openpose')]), "there is no head 'openpose'; there are"),
     (dict(entries=[dict(name='a'), dict(name='a')]), "two entries have the name 'a'"),
+    (dict(entries=[dict(name='R = 1'), dict(name='R + 1')]), "as files are called,.* 'R___1'"),
+    (dict(entries=[dict(name='a', group='b'), dict(name='b')]), "'b' has the name of a group"),
+    (dict(entries=[dict(name=20)]), 'entry 20: name must be a text, got 20'),
+    (dict(entries=[dict(name='a', decodes='a')]), "decodes 'a', which is trained by nobody"),
+    (dict(entries=[dict(name='a'), dict(name='b', decodes='a', learning_rates=[1.])]),
+     'it has no learning_rates'),
+    (dict(entries=[dict(name='a', head='cid'), dict(name='b', decodes='a', head='kdc')]),
+     'whose head is cid'),
+    (dict(entries=[dict(name='a', learning_rates=[1e-3, 1e-3])]), 'two learning rates'),
+    (dict(entries=[dict(name='a', options=3)]), 'options must be settings, got 3'),
+    (dict(seeds=0), 'seeds must be a list of whole numbers, got 0'),
+    (dict(choice_share='half'), "choice_share must be a number, got 'half'"),
+    (dict(samples=0), 'samples, batch and validations must be at least 1'),
+    (dict(overrides={}), "'overrides' is not known"),
+    (dict(data=dict(root='a', synth_crowd='easy')), 'synth_crowd must be settings'),
     (dict(entries=[dict(name='a', decodes='b')]), "decodes 'b', which is no entry"),
     (dict(entries=[dict(name='a', learning_rates=['fast'])]), 'must be a list of positive'),
     (dict(samples=None), 'choosing one needs samples'),
@@ -460,6 +479,55 @@ def test_settings_are_the_same_on_every_machine_and_change_with_what_changes_fig
     other_data = read_study(write(data=dict(
         root=str(tmp_path), synth_crowd=dict(CROWD, train=7), held_out=2)))
     assert data_of(other_data) != data_of(study)
+    # images held apart count where a learning rate is chosen
+    other_images = read_study(write(data=dict(
+        root=str(tmp_path), synth_crowd=CROWD, held_out=3)))
+    assert settings_of(other_images, run) == settings_of(study, run)
+    choice = run._replace(part=CHOICE)
+    assert settings_of(other_images, choice) != settings_of(study, choice)
+
+
+def test_what_is_decoded_or_gone_on_from_counts_as_a_setting(write, crowd, tmp_path):
+    def decoding(rate=1e-3, **options):
+        return dict(seeds=[0], entries=[
+            dict(name='kdc', head='kdc', learning_rates=[rate], options=options),
+            dict(name='wide', decodes='kdc', options={'model.head.decoder.radius': 9})])
+
+    decodes = Run('wide', FINAL, 0, None)
+    static = {'model.head.seg_head.centroid': 'static'}
+    weights = []
+    for name in ('one.pth', 'two.pth'):
+        (tmp_path / name).write_text(name)
+        weights.append(dataclasses.replace(
+            read_study(write(**decoding())), checkpoint=str(tmp_path / name)))
+    hashes = [settings_of(study, decodes) for study in (
+        read_study(write(**decoding())), read_study(write(**decoding(rate=2e-3))),
+        read_study(write(**decoding(**static))), *weights)]
+    assert len({*hashes}) == 5
+
+    run = Run('kdc', FINAL, 0, 1e-3)
+    hashes = []
+    for rate, train in ((1e-3, 6), (2e-3, 6), (1e-3, 7)):
+        data = dict(root=str(crowd), synth_crowd=dict(CROWD, train=train))
+        first = write(name='first', data=data, **decoding(rate))
+        hashes.append(settings_of(read_study(write(start=str(first), **decoding())), run))
+    assert len({*hashes}) == 3
+
+
+def test_options_of_the_command_line_come_last_and_count_as_settings(write):
+    study = read_study(write(options={'optim_wrapper.type': 'OptimWrapper'}, entries=[
+        dict(name='AE', head='associative_embedding', learning_rates=[1e-3],
+             options={'model.head.decoder.sigma': 3})]))
+    run = Run('AE', FINAL, 0, 1e-3)
+    for key, value in (('model.head.tag_loss.loss_weight', 0.5), ('model.head.decoder.sigma', 1),
+                       ('optim_wrapper.optimizer.lr', 0.1), ('train_cfg.max_iters', 3),
+                       ('train_dataloader.batch_size', 1)):
+        changed = dataclasses.replace(study, overrides={key: value})
+        node = run_config(changed, run, NOWHERE)
+        for part in key.split('.'):
+            node = node[part]
+        assert node == value, key
+        assert settings_of(changed, run) != settings_of(study, run), key
 
 
 def test_results_of_other_machines_are_merged_and_those_of_other_studies_left_out(
@@ -544,10 +612,22 @@ def test_a_broken_run_goes_on_with_the_whole_curve_and_its_costs(broken_run):
 
 @pytest.mark.parametrize('done, kept', [(0, 0), (4, 1)], ids=['starts', 'goes on'])
 def test_a_run_that_starts_from_anothers_weights_has_no_curve_of_it(done, kept):
-    hook = record.StudyRecordHook(batch=2)
+    hook = record.StudyRecordHook()
     hook.after_load_checkpoint(None, dict(study=dict(cpu_seconds=9., curve=[dict(iteration=4)])))
     hook.before_train(SimpleNamespace(iter=done))
     assert len(hook.curve) == kept and hook.cpu_seconds == 9. * kept
+
+
+@pytest.mark.parametrize('epoch, noted, lacks', [
+    (4, 6, True), (4, 8, False), (3, 4, False), (2, 0, True), (1, 0, False)])
+def test_a_loop_of_epochs_lacks_the_validation_that_it_was_killed_in(epoch, noted, lacks):
+    loop = object.__new__(EpochBasedTrainLoop)
+    loop.val_begin, loop.val_interval = 1, 2
+    runner = SimpleNamespace(train_loop=loop, val_loop=loop, iter=2 * epoch, epoch=epoch,
+                             max_iters=8, max_epochs=4)
+    hook = record.StudyRecordHook()
+    hook.curve = [dict(iteration=noted)] if noted else []
+    assert hook._lacks_validation(runner) is lacks
 
 
 def test_the_confidence_of_keypoints_is_that_of_the_persons_of_whom_they_were_found():
@@ -575,7 +655,7 @@ def started(tool, monkeypatch):
     runs = Started()
 
     class Pretended:
-        def __init__(self, command, stdout, stderr, env, pass_fds):
+        def __init__(self, command, stdout, stderr, env, pass_fds, start_new_session):
             folder = Path(command[command.index('--work-dir') + 1])
             name = folder.name
             runs.append(name)
@@ -593,9 +673,6 @@ def started(tool, monkeypatch):
 
         def poll(self):
             return self.returncode
-
-        def terminate(self):
-            pass
 
         def wait(self):
             pass
@@ -650,6 +727,15 @@ def test_no_run_is_started_when_the_time_is_up(tool, started, write, tmp_path):
     assert 'not chosen yet: kdc-choice-lr0.001-seed0, kdc-choice-lr0.002-seed0' in table
 
 
+def test_a_seed_that_diverged_is_in_no_mean_and_is_named(tool, started, write, tmp_path):
+    started.fails = {'kdc-final-lr0.002-seed1': 'Training stopped: the loss is not finite.'}
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[2e-3])])
+    assert tool.main([str(path), '--out', str(tmp_path / 'out')]) == 0
+    table = (tmp_path / 'out/leaderboard.md').read_text()
+    assert '| 0, 1 | 0.002 | 4 | 2.0 | 20.0 | 50.0 | – |' in table
+    assert 'kdc: training diverged at seed 1, which no mean holds.' in table
+
+
 def test_a_run_that_diverges_is_a_result_and_one_that_fails_is_tried_again(tool, started, write,
                                                                           tmp_path, capsys):
     diverged = 'kdc-choice-lr0.004-seed0'
@@ -687,6 +773,10 @@ def test_a_run_of_other_settings_is_put_aside_and_not_gone_on_with(tool, started
     assert (folder / 'iter_24.pth').read_text() == 'weights'
     [kept] = folder.glob('before-*/iter_24.pth')
     assert kept.read_text() == 'of the first settings'
+    result = json.loads((kept.parent / 'result.json').read_text())
+    assert result['settings'] == settings_of(read_study(write(entries=entries)),
+                                             Run('kdc', FINAL, 0, 2e-3))
+    write(entries=entries, options={'model.head.decoder.radius': 9})
     # what was broken off with the same settings stays, to be gone on with
     (tmp_path / f'out/results/{name}.json').unlink()
     assert run(options={'model.head.decoder.radius': 9}) == [name]
@@ -725,6 +815,15 @@ def test_a_study_goes_on_from_what_another_has_trained(tool, started, write, tmp
     assert 'was run with other settings' in capsys.readouterr().err
 
 
+def test_a_study_does_not_go_on_from_itself(write):
+    path = write(name='first')
+    with pytest.raises(StudyError, match='goes on from this study itself'):
+        read_study(write(name='first', start=str(path)))
+    write(name='first', start=str(write(name='second')))
+    with pytest.raises(StudyError, match='goes on from this study itself'):
+        read_study(write(name='second', start=str(path)))
+
+
 def test_a_study_goes_on_from_entries_that_there_are(write):
     first = write(name='first')
     with pytest.raises(StudyError, match="has no entry 'cid' to go on from"):
@@ -744,6 +843,49 @@ def test_a_run_of_another_process_is_left_to_it(tool, started, write, tmp_path, 
         assert tool.main(arguments) == tool.INTERRUPTED
     assert started == ['dekr-choice-lr0.001-seed0', 'dekr-choice-lr0.004-seed0']
     assert 'Other processes are at dekr-choice-lr0.002-seed0' in capsys.readouterr().err
+
+
+def test_a_network_that_another_process_trains_is_waited_for(tool, started, write, tmp_path,
+                                                             monkeypatch):
+    def finished_elsewhere(seconds):
+        lock.__exit__()
+        study = read_study(path)
+        keep(tmp_path / 'out/results', study, base, 50.)
+        (folder / 'origin.json').write_text(json.dumps(Origin.of(study, base)))
+        (folder / 'last_checkpoint').write_text(str(folder / 'iter_1.pth'))
+        (folder / 'iter_1.pth').write_text('weights')
+
+    monkeypatch.setattr(tool.time, 'sleep', finished_elsewhere)
+    path = write(seeds=[0], entries=[
+        dict(name='wide', decodes='all', options={'model.head.decoder.radius': 9}),
+        dict(name='all', learning_rates=[2e-3])])
+    base = Run('all', FINAL, 0, 2e-3)
+    folder = tmp_path / 'out/runs' / base.name
+    lock = tool.lock_of(folder)
+    assert lock.__enter__()
+    assert tool.main([str(path), '--out', str(tmp_path / 'out')]) == 0
+    assert started == ['wide-final-seed0']
+
+
+def test_what_a_run_has_started_ends_with_it(tool, write, tmp_path, monkeypatch):
+    """As the processes of several GPUs do."""
+    child = tmp_path / 'child'
+
+    def interrupted(self, process, *_):
+        while not child.is_file() or not child.read_text().strip():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool.Bench, 'command', lambda *_: [
+        'bash', '-c', f'sleep 600 & echo $! > {child}; wait'])
+    monkeypatch.setattr(tool.Bench, 'watch', interrupted)
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[1e-3])])
+    assert tool.main([str(path), '--out', str(tmp_path / 'out')]) == tool.INTERRUPTED
+    state = Path('/proc', child.read_text().strip(), 'stat')
+    deadline = time.monotonic() + 60
+    while state.is_file() and state.read_text().split()[2] != 'Z':
+        assert time.monotonic() < deadline, 'it still runs'
+        time.sleep(0.05)
 
 
 def test_tables_show_means_spreads_and_costs(tool, write, tmp_path):
@@ -786,6 +928,14 @@ def test_entries_of_decoding_alone_test_what_another_has_trained(tool, started, 
     command = started.commands[-1]
     assert Path(command[1]).name == 'test.py'
     assert command[3] == str(out / 'runs/all-final-lr0.002-seed0/iter_24.pth')
+    # weights that are now of other settings are nobody's
+    origin = out / 'runs/all-final-lr0.002-seed0/origin.json'
+    origin.write_text(origin.read_text().replace('["', '["other'))
+    (out / 'results/sigma-0.1-final-seed0.json').rename(tmp_path / 'kept.json')
+    assert tool.main([str(path), '--out', str(out)]) == 1 and len(started) == 2
+    assert 'which are not here: train it' in capsys.readouterr().err
+    (tmp_path / 'kept.json').rename(out / 'results/sigma-0.1-final-seed0.json')
+    assert tool.main([str(path), '--out', str(out), '--tables']) == 0
     content = json.loads((out / 'leaderboard.json').read_text())
     shown = [entry['measured']['Small']['keypoints']['AP'] for entry in content['entries']]
     assert shown == [50., 50., 50.]
@@ -829,6 +979,10 @@ def test_a_printed_config_is_that_of_the_run(tool, write, tmp_path, capsys):
 @pytest.mark.parametrize('arguments, words', [
     (['--only', 'kcd'], "has no entry 'kcd'; see kdc"),
     (['--checkpoint', 'no.pth'], 'no.pth'),
+    (['--seed', '7'], 'has no seed 7; its seeds are 0, 1'),
+    (['--results', 'nowhere'], 'there is no folder nowhere'),
+    (['--gpus', '3'], '2 images of an iteration cannot be shared equally by 3'),
+    (['--cfg-options', 'optim_wraper.type=OptimWrapper'], 'nothing reads optim_wraper.type'),
 ])
 def test_what_cannot_run_is_named_before_anything_starts(tool, started, write, tmp_path,
                                                          arguments, words):

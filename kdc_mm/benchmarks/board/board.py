@@ -4,9 +4,9 @@ docs/benchmarks.md describes the file.
 """
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
-from ..yaml_files import read_settings
+from ..yaml_files import read_settings, refuse_twice, refuse_unknown, settings_of_type
 
 #: What is evaluated on a data set, and the figures that count, in the order of tables. Figures are
 #: percentages.
@@ -124,54 +124,39 @@ def read_board(path) -> Board:
     """
     path = Path(path)
     content = read_settings(path, 'board', ('datasets', 'entries'), BoardError)
-    _expect_known(content, ('title', 'notes', 'datasets', 'entries', 'speed'), str(path))
-    datasets = tuple(_dataset(one) for one in _list_of(content, 'datasets', path))
-    names = _unique([one.name for one in datasets], 'data sets')
-    entries = tuple(_entry(one, datasets) for one in _list_of(content, 'entries', path))
-    _unique([one.name for one in entries], 'entries')
+    content = settings_of_type(content, Board, str(path), BoardError, ('datasets', 'entries'))
+    datasets = tuple(_dataset(one, path) for one in content['datasets'])
+    names = [one.name for one in datasets]
+    refuse_twice(names, 'data sets', str(path), BoardError)
+    entries = tuple(_entry(one, datasets, path) for one in content['entries'])
+    refuse_twice([one.name for one in entries], 'entries', str(path), BoardError)
     for entry in entries:
         _expect_known(entry.datasets or (), names, f'entry {entry.name!r}: data sets')
-    return Board(
-        title=content.get('title', path.stem),
-        datasets=datasets,
-        entries=entries,
-        speed=_speed(content['speed']) if content.get('speed') else None,
-        notes=content.get('notes', ''))
+    if 'speed' in content:
+        content['speed'] = _speed(content['speed'])
+    return Board(**{'title': path.stem, **content, 'datasets': datasets, 'entries': entries})
 
 
-def _list_of(content: Dict, key: str, path: Path) -> List[Dict]:
-    found = content.get(key)
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise BoardError(f'{path}: {key} must be a list of settings, each with a name.')
-    for one in found:
-        if not one.get('name'):
-            raise BoardError(f'{path}: one of the {key} has no name: {one}.')
-    return found
-
-
-def _dataset(content: Dict) -> BoardDataset:
-    place = f'data set {content["name"]!r}'
-    _expect_known(content, BoardDataset.__dataclass_fields__, place)
-    tasks = tuple(content.get('tasks', ('keypoints', )))
-    _expect_known(tasks, TASKS, f'{place}: tasks')
-    dataset = content.get('dataset')
-    if dataset is not None and not (isinstance(dataset, dict) and 'ann_file' in dataset):
+def _dataset(content: Dict, path: Path) -> BoardDataset:
+    place = f'{path}: data set {content.get("name")!r}'
+    content = settings_of_type({'tasks': ['keypoints'], **content}, BoardDataset, place, BoardError,
+                               ('name', 'tasks'))
+    _expect_known(content['tasks'], TASKS, f'{place}: tasks')
+    if 'ann_file' not in content.get('dataset', {'ann_file': ''}):
         raise BoardError(f'{place}: dataset needs an ann_file.')
-    iou_type = content.get('iou_type', 'keypoints')
-    _expect_known((iou_type, ), IOU_TYPES, f'{place}: iou_type')
-    return BoardDataset(content['name'], tasks, dataset, iou_type)
+    _expect_known((content.get('iou_type', 'keypoints'), ), IOU_TYPES, f'{place}: iou_type')
+    return BoardDataset(**{**content, 'tasks': tuple(content['tasks'])})
 
 
-def _entry(content: Dict, datasets: Sequence[BoardDataset]) -> BoardEntry:
-    place = f'entry {content["name"]!r}'
-    _expect_known(content, BoardEntry.__dataclass_fields__, place)
-    settings = dict(content)
+def _entry(content: Dict, datasets: Sequence[BoardDataset], path: Path) -> BoardEntry:
+    place = f'{path}: entry {content.get("name")!r}'
+    settings = settings_of_type(content, BoardEntry, place, BoardError, ('name', ))
     for source in ('published', 'claimed'):
-        settings[source] = _figures(content.get(source) or {}, datasets, f'{place}: {source}')
+        settings[source] = _figures(settings.get(source, {}), datasets, f'{place}: {source}')
     _check_keypoints(settings, place)
     if settings.get('checkpoint') and not settings.get('config'):
         raise BoardError(f'{place} has a checkpoint and no config to load it with.')
-    if settings.get('datasets') is not None:
+    if 'datasets' in settings:
         settings['datasets'] = tuple(settings['datasets'])
     return BoardEntry(**settings)
 
@@ -205,10 +190,9 @@ def _figures(content: Dict, datasets: Sequence[BoardDataset], place: str) -> Fig
 
 
 def _speed(content: Dict) -> SpeedSettings:
-    _expect_known(content, SpeedSettings.__dataclass_fields__, 'speed')
-    settings = dict(content)
+    settings = settings_of_type(content, SpeedSettings, 'speed', BoardError)
     for name in ('persons', 'input_size'):
-        if settings.get(name) is not None:
+        if name in settings:
             settings[name] = tuple(settings[name])
     speed = SpeedSettings(**settings)
     if min(speed.batch, speed.rounds, speed.people, *speed.persons) < 1:
@@ -216,17 +200,5 @@ def _speed(content: Dict) -> SpeedSettings:
     return speed
 
 
-
-
 def _expect_known(found, known, place: str) -> None:
-    unknown = [one for one in found if one not in known]
-    if unknown:
-        raise BoardError(f'{place}: {", ".join(map(repr, unknown))} is not known; '
-                         f'known are {", ".join(map(str, known))}.')
-
-
-def _unique(names: Sequence[Any], what: str) -> List[Any]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise BoardError(f'Two {what} have the name {twice[0]!r}.')
-    return list(names)
+    refuse_unknown(found, known, place, BoardError)

@@ -110,7 +110,7 @@ def resolve_checkpoint(checkpoint: str) -> str:
     """The file that a checkpoint's name means; a work dir stands for its last checkpoint.
 
     Raises:
-        CheckpointError: The work dir has none.
+        CheckpointError: The work dir has none, or no longer.
     """
     if not os.path.isdir(checkpoint):
         return checkpoint
@@ -119,8 +119,11 @@ def resolve_checkpoint(checkpoint: str) -> str:
         raise CheckpointError(f'{checkpoint} holds no last_checkpoint: nothing was trained there '
                               'yet, or another folder is meant.')
     named = Path(last.read_text().strip())
-    # a work dir that was moved still has it
-    return str(named if named.is_file() else Path(checkpoint, named.name))
+    # a work dir that was moved or copied has its own
+    for path in (Path(checkpoint, named.name), named):
+        if path.is_file():
+            return str(path)
+    raise CheckpointError(f'{last} names {named}, which is not there.')
 
 
 def check_datasets(board: Board) -> None:
@@ -188,9 +191,9 @@ def in_cocos_form(candidate: Candidate, dataset: BoardDataset, work_dir: Path) -
     return str(copied)
 
 
-def evaluators_of(cfg: Config) -> List[Dict]:
-    """Settings of a config's test evaluators as a list."""
-    found = cfg.get('test_evaluator') or []
+def evaluators_of(cfg: Config, part: str = 'test') -> List[Dict]:
+    """Settings of a config's evaluators as a list: those of 'test' or of 'val'."""
+    found = cfg.get(f'{part}_evaluator') or []
     return list(found) if isinstance(found, (list, tuple)) else [found]
 
 

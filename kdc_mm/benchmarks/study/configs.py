@@ -1,18 +1,21 @@
 """The config of each run of a study: what all runs share, a head, a learning rate and a seed."""
 import copy
+import functools
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from mmengine.config import Config
 
-from kdc_mm.engine.cfg_options import keys_read
+from kdc_mm.engine.cfg_options import keys_read, merge_options
 from kdc_mm.synth_crowd import make_synth_crowd
 from kdc_mm.synth_crowd.make import RENDERER_VERSION
 
+from ..board.evaluate import evaluators_of, resolve_checkpoint
 from ..network.named_configs import load_config
+from ..yaml_files import file_name
 from .heads import HEADS
 from .study import Study, StudyData, StudyEntry, StudyError, read_study
 
@@ -43,10 +46,8 @@ class Run(NamedTuple):
     @property
     def name(self) -> str:
         """Of its folder and its file of results."""
-        entry = ''.join(letter if letter.isalnum() or letter in '-.' else '_'
-                        for letter in self.entry)
         rate = '' if self.learning_rate is None else f'-lr{self.learning_rate:g}'
-        return f'{entry}-{self.part}{rate}-seed{self.seed}'
+        return f'{file_name(self.entry)}-{self.part}{rate}-seed{self.seed}'
 
 
 def make_data(study: Study, splits: Path) -> None:
@@ -114,6 +115,7 @@ def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = 
     Raises:
         StudyError: Study and config do not fit together.
         ConfigError: The study's config cannot be read.
+        SystemExit: Nothing would read one of the overrides.
     """
     entry = study.entry(run.entry)
     cfg = load_config(study.config)
@@ -128,7 +130,8 @@ def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = 
     except ValueError as error:
         raise StudyError(f'{study.name}: {error}') from error
     cfg.merge_from_dict(copy.deepcopy(entry.options))
-    _set_runtime(cfg, study, run, work_dir)
+    _set_runtime(cfg, run, work_dir)
+    merge_options(cfg, copy.deepcopy(study.overrides))
     for key in set(cfg) - keys_read(cfg) - {'custom_imports'}:
         cfg.pop(key)  # variables of the config's file, whose values have been changed since
     return cfg
@@ -153,7 +156,7 @@ def _use_data(cfg: Config, data: StudyData, part: str, splits: Path) -> None:
     for name, (ann_file, images) in dict(train=train, val=val).items():
         cfg[f'{name}_dataloader'].dataset.update(
             data_root=data.root, ann_file=ann_file, data_prefix=dict(img=images))
-    for metric in cfg.val_evaluator:
+    for metric in evaluators_of(cfg, 'val'):
         metric.ann_file = str(Path(data.root, val[0]))
 
 
@@ -183,7 +186,7 @@ def _set_schedule(cfg: Config, study: Study, run: Run) -> None:
         by_epoch=False, interval=max(iterations // _CHECKPOINTS, 1))
 
 
-def _set_runtime(cfg: Config, study: Study, run: Run, work_dir: Optional[Path]) -> None:
+def _set_runtime(cfg: Config, run: Run, work_dir: Optional[Path]) -> None:
     """Seed, hooks and folder. Nothing is chosen by what validation says."""
     checkpoint = dict(cfg.default_hooks.checkpoint, type='mmpose.WholeCheckpointHook',
                       max_keep_ckpts=1)
@@ -201,7 +204,7 @@ def _set_runtime(cfg: Config, study: Study, run: Run, work_dir: Optional[Path]) 
         dict(type='mmpose.ChannelsLastHook'),
         dict(type='mmpose.LossGuardHook'),
         dict(type='mmpose.SkippedSamplesHook'),
-        dict(type='mmpose.StudyRecordHook', batch=study.batch)]
+        dict(type='mmpose.StudyRecordHook')]
     cfg.custom_imports = dict(
         imports=['kdc_mm', 'kdc_mm.benchmarks.study.parts', 'kdc_mm.benchmarks.study.record'],
         allow_failed_imports=False)
@@ -220,20 +223,47 @@ _REPLACED_HOOKS = ('ChannelsLastHook', 'LossGuardHook', 'SkippedSamplesHook')
 def settings_of(study: Study, run: Run) -> str:
     """A hash of all settings that can change a run's figures, but for its seed and learning rate.
 
-    Folders do not count: it is the same on every machine.
+    That is its config, the images held apart where a learning rate is chosen, the network that it
+    decodes, and the data and settings of the study that it goes on from. Folders do not count: it
+    is the same on every machine.
     """
-    nowhere = Path('/splits')
-    cfg = run_config(study, run, nowhere).to_dict()
+    entry = study.entry(run.entry)
+    cfg = run_config(study, run, Path('/splits')).to_dict()
     for key in ('randomness', 'experiment_name', 'visualizer', 'custom_imports'):
         cfg.pop(key, None)
-    cfg['optim_wrapper']['optimizer'].pop('lr')
-    root = '' if study.data is None else study.data.root
-    decodes = study.entry(run.entry).decodes
-    text = json.dumps([cfg, decodes], sort_keys=True, default=str)
-    if study.start is not None:
-        text += settings_of(read_study(study.start),
-                            run._replace(part=FINAL, entry=decodes or run.entry))
-    return _digest(text.replace(root, '') if root else text)
+    if not any(key.startswith('optim_wrapper.optimizer') for key in study.overrides):
+        cfg['optim_wrapper']['optimizer'].pop('lr')
+    parts = [_without(study.data.root, cfg) if study.data is not None else cfg]
+    if run.part == CHOICE:
+        parts.append(study.data.held_out)
+    if entry.decodes is not None:
+        parts.append(_state_of(study.checkpoint) if study.checkpoint is not None else
+                     _origin(study, run._replace(entry=entry.decodes)))
+    elif study.start is not None:
+        before = read_study(study.start)
+        made = before.data is not None and before.data.synth_crowd is not None
+        parts.append([_origin(before, run), data_of(before) if made else None])
+    return _digest(json.dumps(parts, sort_keys=True, default=str))
+
+
+def _origin(study: Study, run: Run) -> List:
+    """What decides the weights that other runs begin with."""
+    return [settings_of(study, run._replace(part=FINAL)), study.entry(run.entry).learning_rates]
+
+
+def _without(folder: str, node):
+    """A config without a folder in its texts."""
+    if isinstance(node, dict):
+        return {key: _without(folder, value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_without(folder, value) for value in node]
+    return node.replace(folder, '') if isinstance(node, str) else node
+
+
+@functools.lru_cache(maxsize=8)
+def _state_of(checkpoint: str) -> str:
+    """A hash of a file of weights."""
+    return hashlib.sha256(Path(resolve_checkpoint(checkpoint)).read_bytes()).hexdigest()
 
 
 def data_of(study: Study) -> Optional[str]:

@@ -10,6 +10,7 @@ from typing import Callable, Dict, List, Optional
 
 from mmengine.config import Config, ConfigDict
 
+from ..board.evaluate import evaluators_of
 from ..network.named_configs import load_config
 
 _PEERS = 'mmpose::body_2d_keypoint/'
@@ -39,7 +40,8 @@ def kdc_poses(cfg: Config) -> None:
     head = cfg.model.head
     head.pop('seg_head', None)
     head.update(head.pop('pose_head', {}), type='KDCPoseHead')
-    cfg.val_evaluator = [one for one in _evaluators(cfg) if one.type == 'PersonPoseMetric']
+    cfg.val_evaluator = [
+        one for one in evaluators_of(cfg, 'val') if one.type == 'PersonPoseMetric']
 
 
 def associative_embedding(cfg: Config) -> None:
@@ -142,7 +144,7 @@ def _detector_data(cfg: Config, side: int) -> None:
         dict(type='mmdet.PackDetInputs',
              meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
     cfg.val_evaluator = [
-        dict(type='mmpose.DetectedPersonSegMetric', ann_file=_evaluators(cfg)[0].ann_file)]
+        dict(type='mmpose.DetectedPersonSegMetric', ann_file=evaluators_of(cfg, 'val')[0].ann_file)]
 
 
 #: Name in a study → what puts the head on the study's config.
@@ -215,14 +217,9 @@ def _replace_head(cfg: Config, published: Config, codec: ConfigDict,
         ConfigDict(type='GenerateTarget', encoder=codec), *(after_target or []),
         ConfigDict(type='BottomupGetHeatmapMask')]
     cfg.train_dataloader.dataset.pipeline = steps
-    poses = next(one for one in _evaluators(cfg) if one.type == 'PersonPoseMetric')
+    poses = next(one for one in evaluators_of(cfg, 'val') if one.type == 'PersonPoseMetric')
     cfg.val_evaluator = [
         dict(published.val_evaluator, type='PersonPoseMetric', ann_file=poses.ann_file)]
-
-
-def _evaluators(cfg: Config) -> List[ConfigDict]:
-    found = cfg.val_evaluator
-    return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
 def _scoped(settings: ConfigDict) -> ConfigDict:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop
 from mmpose.registry import HOOKS
 
 from kdc_mm.engine.whole_files import WholeFilesBackend
@@ -23,21 +24,21 @@ class StudyRecordHook(Hook):
 
     What it has noted is part of each checkpoint, so that a run that goes on from one has the curve
     and the costs up to there, whatever was written later. A validation that the checkpoint stands
-    before is done first.
+    before is done then.
 
-    Costs are processor time of this process, which loads its images itself: seconds of training
-    (loading, network, losses, optimiser; no validation), and milliseconds of an image's prediction
-    (network and decoding; no loading), the median over images.
+    Images seen are those of all processes. Costs are processor time of the first, which loads its
+    images itself: seconds of training (loading, network, losses, optimiser; no validation), and
+    milliseconds of an image's prediction (no loading), the median over images: network, decoding,
+    and what a metric keeps of it, for it is there that Mask R-CNN's masks are run-length encoded,
+    which KDC's decoding does itself.
 
     Args:
-        batch (int): Images per iteration.
         interval_s (float): Seconds between two notes. Defaults to 3.
     """
 
     priority = 'LOW'  # before checkpoints, which hold the costs of their last iteration
 
-    def __init__(self, batch: int, interval_s: float = 3.) -> None:
-        self.batch = batch
+    def __init__(self, interval_s: float = 3.) -> None:
         self.interval_s = interval_s
         self.curve: List[Dict] = []
         self.cpu_seconds = 0.
@@ -104,21 +105,26 @@ class StudyRecordHook(Hook):
         self._write(runner, finished=True)
 
     def after_train(self, runner) -> None:
+        if self._lacks_validation(runner):  # a loop of epochs that has none left
+            runner.val_loop.run()
         self._write(runner, finished=runner.iter >= runner.max_iters)
 
     def _lacks_validation(self, runner) -> bool:
         """Whether training goes on from where a validation belongs that is not on the curve."""
-        loop, done = runner.train_loop, runner.iter
-        if runner.val_loop is None or not isinstance(loop, IterBasedTrainLoop):
+        if runner.val_loop is None:
             return False
+        loop, done, last = runner.train_loop, runner.iter, runner.max_iters
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, last = runner.epoch, runner.max_epochs
         noted = self.curve[-1]['iteration'] if self.curve else 0
-        return 0 < done != noted and (done % loop.val_interval == 0 or done == loop.max_iters)
+        return runner.iter != noted and done >= loop.val_begin and (
+            done % loop.val_interval == 0 or done == last)
 
     def _note(self, runner, metrics: Dict[str, float]) -> None:
         found = self.validation
         self.curve.append(dict(
             iteration=runner.iter,
-            samples=runner.iter * self.batch,
+            samples=runner.iter * images_per_iteration(runner),
             cpu_seconds=round(self.cpu_seconds, 2),
             run_ms=round(float(np.median(found['ms'])), 3),
             figures={task: {name: round(value, 3) for name, value in figures.items()}
@@ -127,6 +133,8 @@ class StudyRecordHook(Hook):
 
     def _write(self, runner, iteration: Optional[int] = None, finished: bool = False) -> None:
         self._written = time.monotonic()
+        if not is_main_process():
+            return
         model = getattr(runner.model, 'module', runner.model)
         content = dict(
             iteration=runner.iter if iteration is None else iteration,
@@ -136,6 +144,13 @@ class StudyRecordHook(Hook):
             parameters=sum(weight.numel() for weight in model.parameters()),
             curve=self.curve)
         WholeFilesBackend().put_text(json.dumps(content), Path(runner.work_dir, PROGRESS))
+
+
+def images_per_iteration(runner) -> int:
+    """Images that all processes see in an iteration of training; 0 where nothing is trained."""
+    if runner.iter == 0:
+        return 0
+    return runner.train_dataloader.batch_size * get_world_size()
 
 
 def mean_keypoint_scores(scores: Sequence[np.ndarray]) -> List[float]:

@@ -119,16 +119,19 @@ def training_table(study: Study, finals: Dict[str, List[Dict]], results: Dict[Ru
     rows, below = [], []
     for entry in study.entries:
         found = finals[entry.name]
+        finished = [one for one in found if one['curve']]
         rates = sorted({f'{one["learning_rate"]:g}' for one in found if one['learning_rate']})
-        minutes = [one['cpu_seconds'] / 60 for one in found if one['curve']]
-        run_ms = [one['curve'][-1]['run_ms'] for one in found if one['curve']]
-        images = [one['curve'][-1]['samples'] for one in found if one['curve']]
+        minutes = [one['cpu_seconds'] / 60 for one in finished]
+        run_ms = [one['curve'][-1]['run_ms'] for one in finished]
+        images = [one['curve'][-1]['samples'] for one in finished]
         rows.append([
             entry.name, entry.kind,
             ', '.join(str(one['seed']) for one in found) or None, ', '.join(rates) or None,
             (max(images), 0) if images else None, _cell(minutes, 1), _cell(run_ms, 1),
-            *(_cell([figure(one, task) for one in found], 1) if task in entry.tasks else None
-              for task in tasks)])
+            *(_cell([figure(one, task) for one in finished
+                     if task in one['curve'][-1]['figures']], 1) for task in tasks)])
+        below += [f'{entry.name}: training diverged at seed {one["seed"]}, which no mean holds.'
+                  for one in found if not one['curve']]
         try:
             chosen_learning_rate(study, entry, results)
         except LookupError as lacking:
@@ -183,7 +186,8 @@ def draw_groups(out: Path, study: Study, collected: Collected) -> List[Path]:
     for entry in study.entries:
         finals = [one for one in final_results(study, entry, collected.results) if one['curve']]
         if entry.group and finals:
-            scores = np.mean([one['curve'][-1]['keypoint_scores'] for one in finals], axis=0)
+            scores = [one['curve'][-1]['keypoint_scores'] for one in finals]
+            scores = np.mean([one for one in scores if one] or [()], axis=0)
             entries.append(dict(
                 group=entry.group, setting=entry.setting, figures=mean_figures(finals)[0],
                 keypoint_scores=dict(zip(_keypoint_names(study), scores.tolist()))))

@@ -23,26 +23,37 @@ class Collected(NamedTuple):
     ignored: List[str]
 
 
-def result_of(study: Study, run: Run, progress: Dict, threads: int) -> Dict:
+class Origin(NamedTuple):
+    """What a run is begun with: hashes of ``settings`` and ``data`` (None where unknown)."""
+    settings: str
+    data: Optional[str]
+
+    @classmethod
+    def of(cls, study: Study, run: Run) -> 'Origin':
+        return cls(settings_of(study, run), data_of(study))
+
+
+def result_of(study: Study, run: Run, origin: Origin, progress: Dict, threads: int) -> Dict:
     """What is kept of a finished run: figures only.
 
     Args:
         study (Study): The study.
         run (Run): The run.
+        origin (Origin): Of its beginning: files may have been changed since.
         progress (dict): What :class:`~.record.StudyRecordHook` has written.
         threads (int): It was trained with.
     """
     return dict(
-        study=study.name, **run._asdict(), settings=settings_of(study, run), data=data_of(study),
-        curve=progress['curve'], cpu_seconds=progress['cpu_seconds'],
-        parameters=progress['parameters'], machine=machine_words(threads))
+        study=study.name, **run._asdict(), **origin._asdict(), curve=progress['curve'],
+        cpu_seconds=progress['cpu_seconds'], parameters=progress['parameters'],
+        machine=machine_words(threads))
 
 
-def failed_result(study: Study, run: Run, reason: str, threads: int) -> Dict:
+def failed_result(study: Study, run: Run, origin: Origin, reason: str, threads: int) -> Dict:
     """What is kept of a run whose loss or weights did not stay finite: it has no figure."""
     return dict(
-        study=study.name, **run._asdict(), settings=settings_of(study, run), data=data_of(study),
-        curve=[], cpu_seconds=0., parameters=0, machine=machine_words(threads), diverged=reason)
+        study=study.name, **run._asdict(), **origin._asdict(), curve=[], cpu_seconds=0.,
+        parameters=0, machine=machine_words(threads), diverged=reason)
 
 
 def machine_words(threads: int) -> str:
@@ -122,13 +133,14 @@ def figure(result: Dict, task: str, name: str = 'AP') -> float:
 
 def shown_entry(study: Study, entry: StudyEntry) -> StudyEntry:
     """The entry whose figures an entry has: another's where it changes nothing."""
-    while entry.decodes is not None and not entry.options:
-        entry = study.entry(entry.decodes)
-    return entry
+    changes_nothing = entry.decodes is not None and not entry.options
+    return study.entry(entry.decodes) if changes_nothing else entry
 
 
 def choice_runs(study: Study, entry: StudyEntry) -> List[Run]:
-    """The runs that choose an entry's learning rate: none where there is no choice."""
+    """The runs that choose the learning rate of an entry, or of that whose figures it has: none
+    where there is no choice."""
+    entry = shown_entry(study, entry)
     if len(entry.learning_rates) < 2:
         return []
     return [Run(entry.name, CHOICE, study.seeds[0], rate) for rate in entry.learning_rates]
@@ -142,6 +154,7 @@ def chosen_learning_rate(study: Study, entry: StudyEntry,
     Raises:
         LookupError: A run that it takes is not finished.
     """
+    entry = shown_entry(study, entry)
     if not entry.learning_rates:
         return None
     runs = choice_runs(study, entry)
@@ -155,11 +168,13 @@ def chosen_learning_rate(study: Study, entry: StudyEntry,
 
 
 def final_runs(study: Study, entry: StudyEntry, results: Dict[Run, Dict]) -> List[Run]:
-    """An entry's runs, one per seed; those of the entry whose figures it has.
+    """An entry's runs, one per seed; those of the entry whose figures it has. A given checkpoint
+    is decoded once.
 
     Raises:
         LookupError: Its learning rate is not chosen yet.
     """
     entry = shown_entry(study, entry)
     rate = chosen_learning_rate(study, entry, results)
-    return [Run(entry.name, FINAL, seed, rate) for seed in study.seeds]
+    once = entry.decodes is not None and study.checkpoint is not None
+    return [Run(entry.name, FINAL, seed, rate) for seed in study.seeds[:1 if once else None]]

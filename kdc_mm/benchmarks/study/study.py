@@ -3,11 +3,11 @@
 docs/evidence.md describes the file.
 """
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..yaml_files import read_settings
+from ..yaml_files import file_name, read_settings, refuse_twice, settings_of_type
 from .heads import HEADS, KINDS, TASKS
 
 #: Files of a data set, as SynthCrowd and COCO call them.
@@ -56,7 +56,8 @@ class StudyEntry:
         setting (str | int | float | None): Of this entry in its group, such as 16.
         shown_in (str): Figure or table of the paper.
         decodes (str | None): Name of the entry whose trained network it tests: nothing is trained,
-            its options change decoding alone. Without options it has that entry's figures.
+            its options change decoding alone. Without options it has that entry's figures. Its
+            head is that entry's.
     """
     name: str
     head: str = 'own'
@@ -99,6 +100,10 @@ class Study:
         choice_share (float): Share of the samples that runs see which choose a learning rate.
         seeds (tuple[int]): One run each.
         entries (tuple[StudyEntry]): The networks.
+        overrides (dict): Changes to every entry's config after all others: a command line's, no
+            setting of the file.
+        checkpoint (str | None): What the entries of decoding alone test, in place of a trained
+            entry; a command line's as well.
     """
     name: str
     title: str
@@ -114,13 +119,18 @@ class Study:
     validations: int = 5
     choice_share: float = 0.25
     seeds: Tuple[int, ...] = (0, 1)
+    overrides: Dict[str, Any] = field(default_factory=dict)
+    checkpoint: Optional[str] = None
 
     def entry(self, name: str) -> StudyEntry:
         """
         Raises:
             StudyError: There is no such entry.
         """
-        return self.entries_named([name])[0]
+        for one in self.entries:
+            if one.name == name:
+                return one
+        raise self._unknown(name)
 
     def entries_named(self, names: Sequence[str]) -> List[StudyEntry]:
         """The entries that names of entries, or of groups, mean.
@@ -132,12 +142,15 @@ class Study:
         for name in names:
             meant = [one for one in self.entries if name in (one.name, one.group)]
             if not meant:
-                known = dict.fromkeys([one.group for one in self.entries if one.group] +
-                                      [one.name for one in self.entries])
-                close = difflib.get_close_matches(name, known) or known
-                raise StudyError(f'{self.name} has no entry {name!r}; see {", ".join(close)}.')
+                raise self._unknown(name)
             chosen.update((one.name, one) for one in meant)
         return list(chosen.values())
+
+    def _unknown(self, name: str) -> StudyError:
+        known = dict.fromkeys([one.group for one in self.entries if one.group] +
+                              [one.name for one in self.entries])
+        close = difflib.get_close_matches(name, known) or known
+        return StudyError(f'{self.name} has no entry {name!r}; see {", ".join(close)}.')
 
     def iterations(self, share: float = 1.) -> Optional[int]:
         """Iterations of a run that sees this share of the samples."""
@@ -153,74 +166,98 @@ def read_study(path) -> Study:
     Raises:
         StudyError: It is missing, no YAML, or says something that studies do not know.
     """
-    path = Path(path)
+    return _read_study(Path(path), ())
+
+
+def _read_study(path: Path, followers: Tuple[Path, ...]) -> Study:
+    """Read a study that others go on from: their files."""
     content = read_settings(path, 'study', ('config', 'entries'), StudyError)
-    content = dict(dict(title=path.stem), **content, name=path.stem)
-    _check_keys(content, Study, str(path), needed=('config', 'entries'))
-    if not isinstance(content['entries'], list) or not content['entries']:
-        raise StudyError(f'{path}: entries must be a list of settings, each with a name.')
-    content['entries'] = tuple(_entry(one, path) for one in content['entries'])
-    if content.get('data') is not None:
-        _check_keys(content['data'], StudyData, f'{path}: data', needed=('root', ))
-        content['data'] = StudyData(**content['data'])
+    content = settings_of_type(content, Study, str(path), StudyError, ('config', 'entries'),
+                               internal=('name', 'overrides', 'checkpoint'))
+    content['entries'] = _entries(content['entries'], path)
+    if 'data' in content:
+        data = settings_of_type(content['data'], StudyData, f'{path}: data', StudyError, ('root', ))
+        content['data'] = StudyData(**data)
     content['seeds'] = tuple(content.get('seeds', (0, 1)))
-    study = Study(**content)
+    study = Study(**{'title': path.stem, **content, 'name': path.stem})
     _check_study(study, path)
+    if study.start is not None:
+        _check_start(study, path, (*followers, path.resolve()))
     return study
 
 
-def _entry(content: Dict, path: Path) -> StudyEntry:
+def _entries(contents: List, path: Path) -> Tuple[StudyEntry, ...]:
+    entries = [_entry(one, path) for one in contents]
+    refuse_twice([entry.name for entry in entries], 'entries', str(path), StudyError)
+    by_name = {entry.name: entry for entry in entries}
+    for number, (entry, content) in enumerate(zip(entries, contents)):
+        if entry.decodes is None:
+            continue
+        place, base = f'{path}: entry {entry.name!r}', by_name.get(entry.decodes)
+        if base is None:
+            raise StudyError(f'{place} decodes {entry.decodes!r}, which is no entry.')
+        if base.decodes is not None:
+            raise StudyError(f'{place} decodes {base.name!r}, which is trained by nobody: name '
+                             'the entry that it decodes.')
+        if entry.learning_rates:
+            raise StudyError(f'{place} decodes {base.name!r} and is not trained: it has no '
+                             'learning_rates.')
+        if content.get('head', base.head) != base.head:
+            raise StudyError(f'{place} decodes {base.name!r}, whose head is {base.head}.')
+        entries[number] = replace(entry, head=base.head)
+    return tuple(entries)
+
+
+def _entry(content: Any, path: Path) -> StudyEntry:
     place = f'{path}: entry {content.get("name") if isinstance(content, dict) else content!r}'
-    _check_keys(content, StudyEntry, place, needed=('name', ))
+    if isinstance(content, dict) and 'learning_rates' in content:
+        content = dict(content, learning_rates=_rates(content['learning_rates'], place))
+    content = settings_of_type(content, StudyEntry, place, StudyError, ('name', ))
     if content.get('head', 'own') not in HEADS:
         raise StudyError(f'{place}: there is no head {content["head"]!r}; there are '
                          f'{", ".join(HEADS)}.')
-    rates = content.get('learning_rates', ())
+    return StudyEntry(**content)
+
+
+def _rates(found: Any, place: str) -> Tuple[float, ...]:
+    """Learning rates; YAML takes 5e-4 for a text."""
     try:
-        rates = tuple(float(rate) for rate in rates)
+        rates = tuple(float(rate) for rate in found)
     except (TypeError, ValueError):
         rates = (-1., )
     if not all(rate > 0 for rate in rates):
         raise StudyError(f'{place}: learning_rates must be a list of positive numbers, got '
-                         f'{content["learning_rates"]}.')
-    return StudyEntry(**{**content, 'learning_rates': rates})
+                         f'{found}.')
+    refuse_twice([f'{rate:g}' for rate in rates], 'learning rates', place, StudyError)
+    return rates
 
 
 def _check_study(study: Study, path: Path) -> None:
-    names = [entry.name for entry in study.entries]
-    if study.start is not None:
-        trained = {entry.name for entry in study.entries if entry.decodes is None}
-        lacking = trained - {entry.name for entry in read_study(study.start).entries}
-        if lacking:
-            raise StudyError(f'{path}: {study.start} has no entry {sorted(lacking)[0]!r} to go on '
-                             'from.')
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise StudyError(f'{path}: two entries have the name {twice[0]!r}.')
+    refuse_twice([file_name(entry.name) for entry in study.entries],
+                 'entries, as files are called,', str(path), StudyError)
+    for entry in study.entries:
+        if entry.name in {one.group for one in study.entries if one != entry}:
+            raise StudyError(f'{path}: entry {entry.name!r} has the name of a group of others.')
     if not 0 < study.choice_share <= 1:
         raise StudyError(f'{path}: choice_share must lie in (0, 1], got {study.choice_share}.')
-    counts = (study.batch, study.validations, study.samples or 1, len(study.seeds))
-    if not all(isinstance(count, int) and count > 0 for count in counts):
-        raise StudyError(f'{path}: samples, batch and validations must be whole numbers of at '
-                         'least 1, and there must be a seed.')
+    counts = [study.batch, study.validations, len(study.seeds)]
+    counts += [] if study.samples is None else [study.samples]
+    if min(counts) < 1:
+        raise StudyError(f'{path}: samples, batch and validations must be at least 1, and there '
+                         'must be a seed.')
     for entry in study.entries:
-        if entry.decodes is not None and entry.decodes not in names:
-            raise StudyError(f'{path}: entry {entry.name!r} decodes {entry.decodes!r}, which is no '
-                             'entry.')
         if len(entry.learning_rates) > 1 and (study.samples is None or study.data is None or
                                               not study.data.held_out):
             raise StudyError(f'{path}: entry {entry.name!r} has several learning rates; choosing '
                              'one needs samples, and data with held_out images.')
 
 
-def _check_keys(content: Any, kind: type, place: str, needed: Sequence[str]) -> None:
-    known = kind.__dataclass_fields__
-    if not isinstance(content, dict):
-        raise StudyError(f'{place} must be settings with {", ".join(needed)}, got {content!r}.')
-    unknown = [key for key in content if key not in known]
-    if unknown:
-        raise StudyError(f'{place}: {", ".join(map(repr, unknown))} is not known; known are '
-                         f'{", ".join(known)}.')
-    missing = [key for key in needed if not content.get(key)]
-    if missing:
-        raise StudyError(f'{place} needs {" and ".join(missing)}.')
+def _check_start(study: Study, path: Path, followers: Tuple[Path, ...]) -> None:
+    """Make sure that a study has somebody to go on from."""
+    start = Path(study.start)
+    if start.resolve() in followers:
+        raise StudyError(f'{path}: {start} goes on from this study itself.')
+    trained = {entry.name for entry in study.entries if entry.decodes is None}
+    lacking = trained - {entry.name for entry in _read_study(start, followers).entries}
+    if lacking:
+        raise StudyError(f'{path}: {start} has no entry {sorted(lacking)[0]!r} to go on from.')
