@@ -33,7 +33,7 @@ model = dict(
             feat_channels=96,
             limb_unit=32,
             loss_key_centroid=dict(type='VectorL1Loss', loss_weight=2.)),
-        # half the weights of masks: poses gain three points by it, and masks lose nothing
+        # half the weights of masks: poses gain two points by it, and masks lose half of one
         seg_head=dict(
             num_convs=1,
             mask_unit=32,
