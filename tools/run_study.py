@@ -127,14 +127,15 @@ class Bench:
             StudyError: Study and config do not fit together.
             ConfigError: The study's config cannot be read.
         """
+        results = self.collected().results
         for entry in self.entries:
-            run_config(self.study, self.first_run(entry), self.splits)
+            run_config(self.study, self.first_run(entry, results), self.splits)
 
-    def first_run(self, entry: StudyEntry) -> Run:
+    def first_run(self, entry: StudyEntry, results: Dict[Run, Dict]) -> Run:
         """An entry's first final run, with the first of its learning rates until one is chosen."""
         entry = shown_entry(self.study, entry)
         try:
-            return final_runs(self.study, entry, self.collected().results)[0]
+            return final_runs(self.study, entry, results)[0]
         except LookupError:
             return Run(entry.name, FINAL, self.study.seeds[0], entry.learning_rates[0])
 
@@ -175,7 +176,7 @@ class Bench:
             left = [run for run in self.lacking(results) if run not in failed]
             if not left or self.is_late():
                 break
-            if self.do_one(left, self.unplanned(results), failed):
+            if self.do_one(left, results, failed):
                 waiting = False
                 continue
             if not waiting:
@@ -185,27 +186,27 @@ class Bench:
             time.sleep(WAIT_S)
         return int(bool(failed))
 
-    def do_one(self, left: List[Run], unplanned: int, failed: List[Run]) -> bool:
+    def do_one(self, left: List[Run], results: Dict[Run, Dict], failed: List[Run]) -> bool:
         """Do the first run that no other process is at; whether there was one."""
         for run in left:
-            if self.waits(run, left):
+            if self.waits(run, left, results):
                 continue
             lock = lock_of(self.folder(run))
             with lock as locked:
                 if locked:
                     # it may have been finished since
                     if run not in self.collected().results and not self.do(
-                            run, left, unplanned, lock.file):
+                            run, left, self.unplanned(results), lock.file):
                         failed.append(run)
                     return True
         return False
 
-    def waits(self, run: Run, left: List[Run]) -> bool:
+    def waits(self, run: Run, left: List[Run], results: Dict[Run, Dict]) -> bool:
         """Whether the network that a run decodes is still to come, from here or elsewhere."""
         entry = self.study.entry(run.entry)
         if entry.decodes is None or self.study.checkpoint is not None:
             return False
-        base, results = self.study.entry(entry.decodes), self.collected().results
+        base = self.study.entry(entry.decodes)
         try:
             runs = [one for one in final_runs(self.study, base, results) if one.seed == run.seed]
         except LookupError:
@@ -367,12 +368,11 @@ class Bench:
         for one in left:
             if one != run:
                 minutes += self.pace.get(one.entry, usual) * self.iterations(one) / 60
-        final = Run('', FINAL, 0, None)
-        minutes += unplanned * usual * self.iterations(final) / 60
+        minutes += unplanned * usual * (self.study.iterations() or 0) / 60
         return '  '.join([*words, f'{minutes:.0f} min left'])
 
     def iterations(self, run: Run) -> int:
-        if run.entry and self.study.entry(run.entry).decodes is not None:
+        if self.study.entry(run.entry).decodes is not None:
             return 0  # a test takes as long as a few of them
         share = self.study.choice_share if run.part == CHOICE else 1.
         return self.study.iterations(share) or 0
@@ -446,7 +446,8 @@ class Bench:
     def print_config(self, name: str) -> None:
         """The whole config of an entry's first final run, below a comment of what it changes."""
         entry = self.study.entry(name)
-        cfg = run_config(self.study, self.first_run(entry), self.splits)
+        run = self.first_run(entry, self.collected().results)
+        cfg = run_config(self.study, run, self.splits)
         where = f' ({entry.shown_in})' if entry.shown_in else ''
         print(f'# {entry.name}{where}: {Path(self.study.config).name} {changes_of(entry)}')
         print(cfg.pretty_text)

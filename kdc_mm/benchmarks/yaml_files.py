@@ -1,5 +1,4 @@
 """Boards and studies are YAML files with settings."""
-import collections.abc
 from pathlib import Path
 from typing import (
     Any,
@@ -99,7 +98,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is tuple:
         return isinstance(value, (list, tuple)) and all(_fits(one, parts[0]) for one in value)
     if _plain(hint) is dict:
-        return isinstance(value, collections.abc.Mapping)
+        return isinstance(value, dict)
     if isinstance(value, bool) or hint is bool:
         return isinstance(value, bool) and hint is bool
     return isinstance(value, (int, float) if hint is float else hint)

@@ -237,7 +237,7 @@ def settings_of(study: Study, run: Run) -> str:
     if run.part == CHOICE:
         parts.append(study.data.held_out)
     if entry.decodes is not None:
-        parts.append(_state_of(study.checkpoint) if study.checkpoint is not None else
+        parts.append(_weights_of(study.checkpoint) if study.checkpoint is not None else
                      _origin(study, run._replace(entry=entry.decodes)))
     elif study.start is not None:
         before = read_study(study.start)
@@ -261,7 +261,7 @@ def _without(folder: str, node):
 
 
 @functools.lru_cache(maxsize=8)
-def _state_of(checkpoint: str) -> str:
+def _weights_of(checkpoint: str) -> str:
     """A hash of a file of weights."""
     return hashlib.sha256(Path(resolve_checkpoint(checkpoint)).read_bytes()).hexdigest()
 

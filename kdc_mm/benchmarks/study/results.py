@@ -51,9 +51,8 @@ def result_of(study: Study, run: Run, origin: Origin, progress: Dict, threads: i
 
 def failed_result(study: Study, run: Run, origin: Origin, reason: str, threads: int) -> Dict:
     """What is kept of a run whose loss or weights did not stay finite: it has no figure."""
-    return dict(
-        study=study.name, **run._asdict(), **origin._asdict(), curve=[], cpu_seconds=0.,
-        parameters=0, machine=machine_words(threads), diverged=reason)
+    nothing = dict(curve=[], cpu_seconds=0., parameters=0)
+    return dict(result_of(study, run, origin, nothing, threads), diverged=reason)
 
 
 def machine_words(threads: int) -> str:
