@@ -67,7 +67,7 @@ class KDCPoseHead(FieldHead):
                  loss_heatmap: ConfigType = dict(type='PixelBCELoss', loss_weight=4.),
                  loss_key_centroid: ConfigType = dict(type='VectorL1Loss'),
                  loss_limb: ConfigType = dict(type='VectorL1Loss', loss_weight=0.5),
-                 loss_person_centroid: ConfigType = dict(type='VectorL1Loss', loss_weight=0.5),
+                 loss_person_centroid: ConfigType = dict(type='VectorL1Loss', loss_weight=0.1),
                  init_cfg: OptConfigType = None) -> None:
         if key_centroid_weight not in (None, 'gaussian'):
             raise ValueError("KDCPoseHead: key_centroid_weight must be 'gaussian' or None, got "
