@@ -53,10 +53,10 @@ class Evidence(NamedTuple):
 class GroupSettings(NamedTuple):
     """What belongs together, and how sure it has to be.
 
-    ``tolerance`` of two detected keypoints; ``join_by_centroid``: where limbs lead to
-    nothing, detected keypoints with the same person centroid follow; ``replace_margin``: a placed keypoint replaces a
-    detected one if it is so many times as sure; ``keypoint_threshold`` least confidence of a
-    keypoint that a person holds; ``person_threshold`` least mean score of a person's own
+    ``tolerance`` of two detected keypoints; ``join_by_centroid``: where limbs lead to nothing,
+    detected keypoints with the same person centroid follow; ``replace_margin``: a placed keypoint
+    replaces a detected one if it is so many times as sure; ``keypoint_threshold`` least confidence
+    of a keypoint that a person holds; ``person_threshold`` least mean score of a person's own
     keypoints, one of which is detected; ``max_persons``.
     """
     tolerance: GroupingTolerance
