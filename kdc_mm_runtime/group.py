@@ -53,10 +53,10 @@ class Evidence(NamedTuple):
 class GroupSettings(NamedTuple):
     """What belongs together, and how sure it has to be.
 
-    ``tolerance`` of two detected keypoints; ``join_by_centroid``: where limbs lead to nothing,
-    detected keypoints with the same person centroid follow; ``replace_margin``: a placed keypoint
-    replaces a detected one if it is so many times as sure; ``keypoint_threshold`` least confidence
-    of a keypoint that a person holds; ``person_threshold`` least mean score of a person's own
+    ``tolerance`` of two detected keypoints; ``join_by_centroid``: where limbs end, detected
+    keypoints with the same person centroid follow; ``replace_margin``: a placed keypoint replaces a
+    detected one if it is so many times as sure; ``keypoint_threshold`` least confidence of a
+    keypoint that a person holds; ``person_threshold`` least mean score of a person's own
     keypoints, one of which is detected; ``max_persons``.
     """
     tolerance: GroupingTolerance
@@ -116,9 +116,7 @@ def find_persons(keypoints: Keypoints, fields: PoseFields, graph: KinematicGraph
     """Hypotheses of persons from a priority queue of keypoints, the surest first (paper, 3.4).
 
     A keypoint that no person holds yet starts one, which follows the limbs from detected keypoint
-    to detected keypoint; all others are then placed where limbs and KeyCentroids lead. Where
-    nothing is, it goes on from a detected keypoint that names the same person centroid: before
-    placing, as it was, a joined keypoint kept better places out, 0.005 AP of trained networks.
+    to detected keypoint; all others are then placed where limbs and KeyCentroids lead.
 
     Args:
         keypoints (Keypoints): n detected keypoints.
@@ -281,7 +279,8 @@ def _find_persons(evidence, queue, graph, settings, errors):
         person.member[:] = -1
         person.detected[:] = False
         _take(person, keypoints, i, keypoints.score[i])
-        _complete(person, evidence, graph, settings, errors)
+        _follow_detected(person, evidence, graph, settings)
+        _follow_fields(person, evidence, graph, settings, errors)
         for k in range(num_keypoints):
             person.own[k] = not _is_held(k, person.position[k], person.person_centroid[k], persons,
                                          count, settings, errors)
@@ -348,33 +347,22 @@ def _surest(confidence, done):
 
 
 @numba.njit(cache=True)
-def _complete(person, evidence, graph, settings, errors):
-    """Find a person's other keypoints: by limbs, and where those lead to nothing, go on from a
-    detected keypoint that names the same person centroid."""
-    while True:
-        _follow_detected(person, evidence, graph, settings)
-        named = _named_centroid(person)
-        _follow_fields(person, named, evidence, graph, settings, errors)
-        if not settings.join_by_centroid:
-            return
-        i = _same_person(person, named, evidence, settings)
-        if i < 0:
-            return
-        _take(person, evidence.keypoints, i, evidence.keypoints.score[i])
-
-
-@numba.njit(cache=True)
 def _follow_detected(person, evidence, graph, settings):
-    """Follow limbs from detected keypoint to detected keypoint, the surest first."""
+    """Follow limbs from detected keypoint to detected keypoint, the surest first; where they end,
+    go on from one that names the same person centroid."""
     keypoints = evidence.keypoints
     done = np.zeros(len(person.score), np.bool_)
     while True:
         k = _surest(person.confidence, done)
         if k < 0:
-            return
-        done[k] = True
-        if person.member[k] < 0:
+            if not settings.join_by_centroid:
+                return
+            i = _same_person(person, evidence, settings.tolerance.person_centroid)
+            if i < 0:
+                return
+            _take(person, keypoints, i, keypoints.score[i])
             continue
+        done[k] = True
         for edge in graph.outgoing[k]:
             if edge < 0 or done[graph.edges[edge, 1]]:
                 continue
@@ -387,9 +375,10 @@ def _follow_detected(person, evidence, graph, settings):
 
 
 @numba.njit(cache=True)
-def _named_centroid(person):
-    """Score-weighted mean (2,) of the person centroids that a person's detected keypoints name, and
-    of their distances to it."""
+def _same_person(person, evidence, tolerance):
+    """The detected keypoint of a kind that the person lacks whose person centroid agrees best with
+    the score-weighted mean of the person's; -1 where none agrees within the Tolerance."""
+    keypoints = evidence.keypoints
     centroid, length, weight = np.zeros(2, np.float32), np.float32(0), np.float32(0)
     for k in range(len(person.score)):
         if person.member[k] >= 0:
@@ -399,22 +388,13 @@ def _named_centroid(person):
             length += share * (distance(person.position[k], named) - length)
             for axis in range(2):
                 centroid[axis] += share * (named[axis] - centroid[axis])
-    return centroid, length
-
-
-@numba.njit(cache=True)
-def _same_person(person, named, evidence, settings):
-    """The detected keypoint of a kind that neither limbs nor fields found whose person centroid
-    agrees best with the one that the person's name; -1 where none agrees within the Tolerance."""
-    keypoints, tolerance = evidence.keypoints, settings.tolerance.person_centroid
-    centroid, length = named
     best, least = -1, 1.
     for i in range(len(keypoints.channel)):
         mean_length = (length + evidence.length[i]) / 2
         miss = abs(centroid[0] - keypoints.person_centroid[i, 0])  # along one axis
         if disagreement(miss, mean_length, tolerance) > _SURELY * least:
             continue
-        if person.confidence[keypoints.channel[i]] < settings.keypoint_threshold:
+        if person.member[keypoints.channel[i]] < 0:
             error = disagreement(distance(centroid, keypoints.person_centroid[i]), mean_length,
                                  tolerance)
             if error < least:
@@ -423,7 +403,7 @@ def _same_person(person, named, evidence, settings):
 
 
 @numba.njit(cache=True)
-def _follow_fields(person, named, evidence, graph, settings, errors):
+def _follow_fields(person, evidence, graph, settings, errors):
     """Place keypoints where limbs and KeyCentroids lead, from the surest one on: those that are not
     detected, and those that agree better with the person than the detected one."""
     done = np.zeros(len(person.score), np.bool_)
@@ -434,14 +414,12 @@ def _follow_fields(person, named, evidence, graph, settings, errors):
         done[k] = True
         for edge in graph.outgoing[k]:
             if edge >= 0 and not done[graph.edges[edge, 1]]:
-                _place(person, edge, named, evidence, graph, settings, errors)
+                _place(person, edge, evidence, graph, settings, errors)
 
 
 @numba.njit(cache=True)
-def _place(person, edge, named, evidence, graph, settings, errors):
-    """Place the keypoint at the far end of a limb, unless a surer limb has. It is as sure as what
-    lies there agrees with the person centroid that the detected keypoints name: those of placed
-    ones would agree with each other in the disks of somebody else."""
+def _place(person, edge, evidence, graph, settings, errors):
+    """Place the keypoint at the far end of a limb, unless a surer limb has."""
     fields = evidence.fields
     start, end = graph.edges[edge]
     if person.member[start] >= 0:
@@ -456,10 +434,8 @@ def _place(person, edge, named, evidence, graph, settings, errors):
     if heat <= least:
         return
     person_centroid = follow_vectors(fields.person_centroids[end], position, fields.stride, 1)
-    centroid, length = named
-    length = (length + distance(position, person_centroid)) / 2
-    error = disagreement(distance(centroid, person_centroid), length,
-                         settings.tolerance.person_centroid)
+    error = _person_centroid_error(person.position[start], person.person_centroid[start], position,
+                                   person_centroid, settings.tolerance.person_centroid)
     confidence = heat * gaussian_njit(error**2, errors.placing_sigma)
     if confidence > least:
         person.detected[end] &= distance(position, person.position[end]) <= errors.keypoint_px

@@ -111,7 +111,8 @@ class Walk:
                 continue
             person = {}
             self.take(person, root, self.found.score[root])
-            self.complete(person)
+            self.follow_detected(person)
+            self.follow_fields(person)
             for k, point in person.items():
                 point['own'] = not self.is_held(people, k, point['named'])
             own = [point for point in person.values() if point['own']]
@@ -136,22 +137,17 @@ class Walk:
         return max((k for k in sorted(person) if k not in done), default=None,
                    key=lambda k: person[k]['confidence'])
 
-    def complete(self, person):
-        while True:
-            self.follow_detected(person)
-            self.named_centroid = self.mean_centroid(person)
-            self.follow_fields(person)
-            i = self.same_person(person) if self.settings.join_by_centroid else None
-            if i is None:
-                return
-            self.take(person, i, self.found.score[i])
-
     def follow_detected(self, person):
         done = set()
-        while (k := self.surest(person, done)) is not None:
-            done.add(k)
-            if person[k]['member'] is None:
+        while True:
+            k = self.surest(person, done)
+            if k is None:
+                i = self.same_person(person) if self.settings.join_by_centroid else None
+                if i is None:
+                    return
+                self.take(person, i, self.found.score[i])
                 continue
+            done.add(k)
             for edge, (start, end) in enumerate(EDGES):
                 if start == k and end not in done:
                     j, cost = self.neighbour(person[k]['member'], edge)
@@ -160,22 +156,13 @@ class Walk:
                         if end not in person or confidence > person[end]['confidence']:
                             self.take(person, j, confidence)
 
-    def mean_centroid(self, person):
-        """The person centroid that the detected keypoints name, and their distance to it."""
-        points = [point for point in person.values() if point['member'] is not None]
-        weights = [point['score'] for point in points]
-        return (np.average([point['named'][1] for point in points], 0, weights),
-                np.average([distance(*point['named']) for point in points], None, weights))
-
-    def error(self, named):
-        centre, length = self.named_centroid
-        return distance(named[1], centre) / (2 + 0.075 * (distance(*named) + length) / 2)
-
     def same_person(self, person):
+        weights = [point['score'] for point in person.values()]
+        centre = np.average([point['named'][1] for point in person.values()], 0, weights)
+        length = np.average([distance(*point['named']) for point in person.values()], None, weights)
         errors = {
-            i: self.error(named)
-            for i, named in enumerate(self.named)
-            if person.get(self.found.channel[i], dict(confidence=-1))['confidence'] < 0.1
+            i: distance(named[1], centre) / (2 + 0.075 * (distance(*named) + length) / 2)
+            for i, named in enumerate(self.named) if self.found.channel[i] not in person
         }
         best = min(errors, default=None, key=errors.get)
         return best if best is not None and errors[best] < 1 else None
@@ -203,7 +190,7 @@ class Walk:
             point = moved(self.fields.key_centroids[end], point)
         heat = value(self.fields.heat[end], point)
         named = point, moved(self.fields.person_centroids[end], point)
-        error = self.error(named)
+        error = centroid_error(start['named'], named)
         return dict(named=named, score=heat, member=None,
                     confidence=heat * np.exp(-(error / self.sigma)**2 / 2))
 
