@@ -361,3 +361,19 @@ def test_offsets_that_fall_short_lead_home_when_they_are_followed():
     maps['mask_centroids'] = torch.from_numpy(way / 2).float()[None]
     [found] = codec.mask_maps(maps)
     np.testing.assert_allclose(found.offset, way * 15 / 16, atol=0.01)
+
+
+def test_mask_maps_have_one_layout_whichever_the_network_s_have():
+    """Kernels are compiled for each layout, and only that of the first decode is there ahead."""
+    codec = build()
+    scene = standing((90, 100, 150))
+    maps = perfect_maps(codec, codec.encode(*scene, body_masks(scene, SIZE)))
+    names = ('semantic', 'mask_centroids', 'log_bandwidth')
+    output = torch.cat([maps[name] for name in names], 1).contiguous(
+        memory_format=torch.channels_last)
+    last = {**maps, **dict(zip(names, output.split([1, 2, 1], 1)))}
+    assert not codec.packed_mask_maps(last).is_contiguous()
+    [usual], [found] = codec.mask_maps(maps), codec.mask_maps(last)
+    for one, other in zip(found[:3], usual[:3]):
+        assert one.flags.c_contiguous
+        np.testing.assert_array_equal(one, other)
