@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kdc_mm.benchmarks.board.board import read_board
 from kdc_mm.benchmarks.board.report import TASK_NAMES
 from kdc_mm.benchmarks.study.report import write_study
 from kdc_mm.benchmarks.study.results import collect
@@ -17,7 +18,7 @@ TEXT = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
 
 
 @pytest.fixture(scope='module', params=sorted(
-    path.name for path in KEPT.iterdir() if path.name != 'sigma'))
+    path.name for path in KEPT.iterdir() if path.name not in ('sigma', 'board')))
 def kept(request):
     """A study, and what is kept of its results."""
     study = read_study(ROOT / f'configs/studies/{request.param}.yml')
@@ -59,3 +60,33 @@ def test_the_docs_show_the_measured_sigmas():
     reports = [json.loads(path.read_text()) for path in sorted((KEPT / 'sigma').iterdir())]
     assert all(report['images'] >= 200 for report in reports)
     check_shown(load_tool('analysis_tools/codec_rules').table(reports).splitlines())
+
+
+@pytest.fixture(scope='module')
+def board():
+    """What the leaderboard of synthcrowd.yml measured, by entry."""
+    content = json.loads((KEPT / 'board/synthcrowd.json').read_text())
+    return {entry['name']: entry for entry in content['entries']}
+
+
+def test_the_board_measures_every_entry_as_the_study_did(board):
+    assert list(board) == [
+        entry.name for entry in read_board(ROOT / 'configs/boards/synthcrowd.yml').entries]
+    study = read_study(ROOT / 'configs/studies/rendered_easy.yml')
+    results = collect(study, [KEPT / study.name]).results
+    for run, result in results.items():
+        if run.part == 'final' and run.seed == study.seeds[0]:
+            [measured] = board[run.entry]['measured'].values()
+            for task in study.entry(run.entry).tasks:
+                trained = result['curve'][-1]['figures'][task]['AP']
+                assert measured[task]['AP'] == pytest.approx(trained, abs=0.01), run.name
+
+
+def test_the_docs_show_what_the_board_measured(board):
+    keys = ('params_m', 'gmacs', 'forward_ms', 'decode_ms', 'total_ms', 'fps')
+    for name, entry in board.items():
+        [measured] = entry['measured'].values()
+        cells = [entry['speed'][key] for key in keys]
+        cells += [measured.get(task, {}).get('AP') for task in ('keypoints', 'segm')]
+        shown = ('–' if cell is None else f'{cell:.1f}' for cell in cells)
+        check_shown([f'| {name} | {" | ".join(shown)} |'])
