@@ -256,8 +256,10 @@ class Decoder:
 
     def split_mask_maps(self, packed: np.ndarray) -> List[MaskMaps]:
         """The segmentation maps of each image of a batch (B, 4, h', w'): semantic map, offset and
-        bandwidth."""
-        return [MaskMaps(image[0], image[1:3], image[3], self.mask_stride) for image in packed]
+        bandwidth. Contiguous: kernels are compiled for one layout, and networks whose channels lie
+        last have another."""
+        return [MaskMaps(image[0], image[1:3], image[3], self.mask_stride)
+                for image in np.ascontiguousarray(packed)]
 
     def cluster(self, poses: Poses, maps: MaskMaps, frame: ImageFrame,
                 find_unposed: bool = True) -> People:

@@ -277,9 +277,8 @@ class PoseSeg(Decoder, BaseKeypointCodec):
         return fields_of_images(on_host(maps))
 
     def mask_maps(self, maps: Dict[str, Tensor]) -> List[MaskMaps]:
-        """The segmentation maps of each image on the host, contiguous: kernels are compiled for one
-        layout, and networks whose channels lie last have another."""
-        return self.split_mask_maps(self.packed_mask_maps(maps).contiguous().cpu().numpy())
+        """The segmentation maps of each image on the host."""
+        return self.split_mask_maps(self.packed_mask_maps(maps).cpu().numpy())
 
     def packed_mask_maps(self, maps: Dict[str, Tensor]) -> Tensor:
         """Instance-wise Gaussian optimisation (eq. 8), then all segmentation maps (B, 4, h', w'):
