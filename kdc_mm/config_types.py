@@ -1,7 +1,8 @@
 """What a config builds: its ``type`` is a name, a name with a scope, or in MMEngine's new style the
 class itself."""
-from typing import Any, Dict
+from typing import Any, Dict, List
 
+from mmengine.config import Config
 from mmengine.registry import Registry
 
 
@@ -21,3 +22,12 @@ def build_of_mmpose(config: Dict[str, Any], registry: Registry) -> Any:
     """Build a part whose name is MMPose's, whatever the default scope: in mmdet's configs names
     without a scope are mmdet's."""
     return registry.build({'_scope_': 'mmpose', **config})
+
+
+def evaluators_of(cfg: Config, part: str) -> List[Dict[str, Any]]:
+    """Evaluators of 'val' or 'test' as a list, those of several data sets together; none for
+    'train'."""
+    found = cfg.get(f'{part}_evaluator') or []
+    if isinstance(found, dict):
+        found = found.get('metrics', [found])
+    return [found] if isinstance(found, dict) else list(found)

@@ -127,7 +127,7 @@ def _probability(logits: np.ndarray) -> np.ndarray:
 
 
 def _logit(probability: float) -> float:
-    """Of what the probability is one."""
+    """ln(p / (1 − p)), the inverse of :func:`_probability`."""
     return math.log(probability / (1 - probability))
 
 

@@ -535,7 +535,10 @@ def _box_of_rest(person: dict, image: dict) -> np.ndarray:
     """The box of a mask, or else of the labelled keypoints, at least a pixel wide and high."""
     if 'segmentation' in person:
         return cocomask.toBbox(as_rle(person['segmentation'], image['height'], image['width']))
-    table = np.array(person.get('keypoints') or [], dtype=float).reshape(-1, 3)
+    try:
+        table = as_numbers(person.get('keypoints') or []).reshape(-1, 3)
+    except ValueError:  # no keypoints, which is for those to refuse who read them
+        return np.zeros(0)
     points = table[table[:, 2] > 0, :2]
     if not len(points):
         return np.zeros(0)

@@ -15,7 +15,7 @@ from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import DATASETS, METRICS
 from PIL import Image
 
-from ..config_types import type_class, type_name
+from ..config_types import evaluators_of, type_class, type_name
 from ..evaluation import PersonPoseMetric, PersonSegMetric
 from .annotations import (
     NO_AREA,
@@ -87,7 +87,7 @@ def check_config(cfg: Config,
     checks = []
     for part in parts_to_check(cfg):
         datasets = list(leaf_datasets(cfg[f'{part}_dataloader'].dataset))
-        metrics = evaluators(cfg, part)
+        metrics = evaluators_of(cfg, part)
         folders = [dataset_paths(dataset) for dataset in datasets]
         for number, (dataset, folder) in enumerate(zip(datasets, folders)):
             check = SplitCheck(f'{part} {number + 1}' if number else part, folder.ann_file)
@@ -140,15 +140,6 @@ def parts_to_check(cfg: Config) -> List[str]:
     repeated = {'val', 'test'} <= set(parts) and all(
         cfg[f'val_{kind}'] == cfg[f'test_{kind}'] for kind in ('dataloader', 'evaluator'))
     return [part for part in parts if not (repeated and part == 'test')]
-
-
-def evaluators(cfg: Config, part: str) -> List[dict]:
-    """Evaluators of validation or test as a list, those of several data sets together; none for
-    training."""
-    found = cfg.get(f'{part}_evaluator') or []
-    if isinstance(found, dict):
-        found = found.get('metrics', [found])
-    return [found] if isinstance(found, dict) else list(found)
 
 
 def is_of(metric: dict, ann_file: str) -> bool:

@@ -253,6 +253,26 @@ def last_whole_checkpoint(work_dir: str) -> Tuple[Optional[str], List[str]]:
     return None, []
 
 
+def resolve_checkpoint(checkpoint: str) -> str:
+    """The file that a checkpoint's name means; a work dir stands for its last checkpoint.
+
+    Raises:
+        CheckpointError: The work dir has none, or no longer.
+    """
+    if not Path(checkpoint).is_dir():
+        return checkpoint
+    last = Path(checkpoint, 'last_checkpoint')
+    if not last.is_file():
+        raise CheckpointError(f'{checkpoint} holds no last_checkpoint: nothing was trained there '
+                              'yet, or another folder is meant.')
+    named = Path(last.read_text().strip())
+    # a work dir that was moved or copied has its own
+    for path in (Path(checkpoint, named.name), named):
+        if path.is_file():
+            return str(path)
+    raise CheckpointError(f'{last} names {named}, which is not there.')
+
+
 def saved_checkpoints(work_dir: Path) -> List[Path]:
     """Checkpoints to go on from, the newest first; what is best so far has no optimizer's state."""
     last = work_dir / 'last_checkpoint'

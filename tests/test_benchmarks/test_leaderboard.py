@@ -12,10 +12,11 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from kdc_mm.benchmarks.board.board import BoardEntry
-from kdc_mm.benchmarks.board.evaluate import Candidate, TellHook, figures_of, resolve_checkpoint
+from kdc_mm.benchmarks.board.evaluate import Candidate, TellHook, figures_of
 from kdc_mm.benchmarks.board.report import Row, tables_of
 from kdc_mm.benchmarks.network.named_configs import build_model, load_config
 from kdc_mm.engine import CheckpointError
+from kdc_mm.engine.checkpoint import resolve_checkpoint
 
 from ..conftest import load_tool, person
 from ..test_end_to_end.tiny import tiny_config

@@ -23,7 +23,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 from mmpose.structures import PoseDataSample
 
 from kdc_mm.benchmarks.network.named_configs import build_model
-from kdc_mm.benchmarks.study import parts, record  # noqa: F401
+from kdc_mm.benchmarks.study import bench, parts, record  # noqa: F401
 from kdc_mm.benchmarks.study.configs import (
     CHOICE,
     FINAL,
@@ -42,7 +42,9 @@ from kdc_mm.benchmarks.study.results import (
     result_of,
     write_result,
 )
+from kdc_mm.benchmarks.study.run_folder import FolderLock
 from kdc_mm.benchmarks.study.study import StudyError, read_study
+from kdc_mm.benchmarks.study.watch import Watch
 from kdc_mm.synth_crowd import make_synth_crowd
 from kdc_mm.visualization.ablations import draw_ablations
 
@@ -113,7 +115,7 @@ def progress_of(aps, task='keypoints', cpu_seconds=60., run_ms=20.):
 def keep(folder, study, run, *aps, **costs):
     """A file of results of a run; its path."""
     path = folder / f'{run.name}.json'
-    origin = Origin.of(study, run)
+    origin = Origin(settings_of(study, run), data_of(study))
     write_result(path, result_of(study, run, origin, progress_of(aps, **costs), threads=1))
     return path
 
@@ -394,7 +396,7 @@ def test_what_changes_decoding_only_fits_the_weights_that_it_decodes():
     (dict(entries=[dict(name='R = 1'), dict(name='R + 1')]), "as files are called,.* 'R___1'"),
     (dict(entries=[dict(name='a', group='b'), dict(name='b')]), "'b' has the name of a group"),
     (dict(entries=[dict(name=20)]), 'entry 20: name must be a text, got 20'),
-    (dict(entries=[dict(name='a', decodes='a')]), "decodes 'a', which is trained by nobody"),
+    (dict(entries=[dict(name='a', decodes='a')]), "decodes 'a', which is not trained itself"),
     (dict(entries=[dict(name='a'), dict(name='b', decodes='a', learning_rates=[1.])]),
      'it has no learning_rates'),
     (dict(entries=[dict(name='a', head='cid'), dict(name='b', decodes='a', head='kdc')]),
@@ -414,6 +416,72 @@ def test_what_changes_decoding_only_fits_the_weights_that_it_decodes():
 def test_a_study_that_cannot_be_read_is_refused_by_name(write, settings, words):
     with pytest.raises(StudyError, match=words):
         read_study(write(**settings))
+
+
+@pytest.mark.parametrize('options, words', [
+    ({'modle.head.decoder.radius': 9}, 'nothing reads modle.head.decoder.radius; set model'),
+    ({'codec.radius': 9}, 'nothing reads codec.radius; set model.head.decoder.radius'),
+    ({'custom_hooks.99.type': 'Hook'}, 'options have no place in the config'),
+])
+def test_options_that_would_change_nothing_are_refused(write, options, words):
+    """A network under another name than what it is would be a figure of nothing."""
+    kdc = Run('kdc', FINAL, 0, 1e-3)
+    with pytest.raises(StudyError, match=f'small: {words}|small: options: {words}'):
+        run_config(read_study(write(options=options)), kdc, NOWHERE)
+    path = write(entries=[dict(name='kdc', head='kdc', options=options)])
+    with pytest.raises(StudyError, match=f"entry 'kdc': (options: )?{words}"):
+        run_config(read_study(path), kdc, NOWHERE)
+
+
+@pytest.mark.parametrize('options', [
+    {'randomness.seed': 7}, {'test_dataloader.batch_size': 4},
+    {'default_hooks.logger.interval': 1}])
+def test_entries_cannot_set_what_studies_set(write, options):
+    path = write(entries=[dict(name='kdc', head='kdc', options=options)])
+    with pytest.raises(StudyError, match=f"'kdc' sets {next(iter(options))}, which studies set"):
+        run_config(read_study(path), Run('kdc', FINAL, 0, 1e-3), NOWHERE)
+
+
+def test_a_learning_rate_is_set_in_one_place(write):
+    options = {'optim_wrapper.optimizer.lr': 0.1}
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[1e-3], options=options)])
+    with pytest.raises(StudyError, match='learning_rates, and options that set another'):
+        run_config(read_study(path), Run('kdc', FINAL, 0, 1e-3), NOWHERE)
+
+
+def test_a_learning_rate_of_the_config_counts_among_the_settings(write):
+    run = Run('kdc', FINAL, 0, None)
+    hashes = {settings_of(read_study(write(
+        entries=[dict(name='kdc', head='kdc', options={'optim_wrapper.optimizer.lr': rate})])), run)
+        for rate in (0.002, 0.1)}
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_types_may_have_a_scope(write, tmp_path, head):
+    study = read_study(write(entries=[dict(name='one', head=head)]))
+    config = Config.fromfile(ROOT / study.config)
+    for part in (*config.val_evaluator, *config.custom_hooks,
+                 *config.train_dataloader.dataset.pipeline):
+        part.type = f'mmpose.{part.type}'
+    config.dump(tmp_path / 'scoped.py')
+    plain, scoped = (run_config(one, Run('one', FINAL, 0, None), NOWHERE) for one in (
+        study, dataclasses.replace(study, config=str(tmp_path / 'scoped.py'))))
+    assert len(scoped.val_evaluator) == len(plain.val_evaluator) > 0
+    assert len(scoped.custom_hooks) == len(plain.custom_hooks)
+    steps = [[step.type.rpartition('.')[2] for step in cfg.train_dataloader.dataset.pipeline]
+             for cfg in (plain, scoped)]
+    assert steps[0] == steps[1]
+
+
+def test_a_config_without_what_a_head_stands_on_is_refused(write, tmp_path):
+    study = read_study(write())
+    config = Config.fromfile(ROOT / study.config)
+    del config.model['neck']
+    config.dump(tmp_path / 'bare.py')
+    with pytest.raises(StudyError, match="bare.py cannot have the head 'kdc'"):
+        run_config(dataclasses.replace(study, config=str(tmp_path / 'bare.py')),
+                   Run('kdc', FINAL, 0, 1e-3), NOWHERE)
 
 
 def test_inputs_that_the_heads_cannot_share_are_refused(write):
@@ -664,6 +732,8 @@ def started(tool, monkeypatch):
             self.returncode = 0
             if name in runs.fails:
                 stdout.write(f'{runs.fails[name]}\n'.encode())
+                (folder / 'progress.json').write_text(
+                    json.dumps(dict(progress_of([]), cpu_seconds=60., finished=False)))
                 self.returncode = 1
                 return
             (folder / 'last_checkpoint').write_text(str(folder / 'iter_24.pth'))
@@ -681,7 +751,7 @@ def started(tool, monkeypatch):
         Popen = Pretended
 
     runs.commands = []
-    monkeypatch.setattr(tool, 'subprocess', Subprocess)
+    monkeypatch.setattr(bench, 'subprocess', Subprocess)
     return runs
 
 
@@ -697,7 +767,7 @@ def test_learning_rates_are_chosen_first_and_then_every_seed_is_run(tool, starte
     assert started == choices + finals
     assert {path.stem for path in (tmp_path / 'out/results').iterdir()} == {*choices, *finals}
     command = started.commands[-1]
-    assert Path(command[1]).name == 'train.py' and '--resume' in command
+    assert Path(command[1]).name == 'train.py' and '--resume' not in command
     assert Config.fromfile(command[2]).optim_wrapper.optimizer.lr == 1e-3
     # weights of choices have done their work, those of final runs stay
     assert {path.parent.name for path in (tmp_path / 'out/runs').rglob('*.pth')} == {*finals}
@@ -746,12 +816,46 @@ def test_a_run_that_diverges_is_a_result_and_one_that_fails_is_tried_again(tool,
     assert 'dekr-choice-lr0.001-seed0 failed: No space left on device.' in capsys.readouterr().err
     kept = json.loads((tmp_path / f'out/results/{diverged}.json').read_text())
     assert kept['curve'] == [] and 'not finite' in kept['diverged']
+    assert kept['cpu_seconds'] == 60.
     assert 'dekr-final-lr0.001-seed0' not in started and 'kdc-final-lr0.001-seed0' in started
     assert '0.004: diverged' in (tmp_path / 'out/leaderboard.md').read_text()
     started.fails = {}
     started.clear()
     assert tool.main(arguments) == 0
     assert diverged not in started and 'dekr-final-lr0.001-seed1' in started
+
+
+def test_other_settings_have_another_folder_by_default(tool, started, write, tmp_path, monkeypatch):
+    path = str(write(entries=[dict(name='kdc', head='kdc', learning_rates=[2e-3])], seeds=[0],
+                     config=str(ROOT / 'configs/demo/kdc_rn18_synthcrowd.py')))
+    monkeypatch.chdir(tmp_path)
+    assert tool.main([path]) == 0
+    for _ in range(2):
+        assert tool.main([path, '--cfg-options', 'model.head.decoder.radius=9']) == 0
+    assert len(started) == 2
+    plain, changed = sorted(path.name for path in Path('work_dirs/studies').iterdir())
+    assert plain == 'small' and changed.startswith('small-')
+
+
+def test_a_config_that_is_edited_meanwhile_is_another_commands_matter(tool, started, write,
+                                                                      tmp_path, monkeypatch):
+    """What is running goes on as it began, and ends."""
+    config = tmp_path / 'edited.py'
+    Config.fromfile(ROOT / 'configs/demo/kdc_rn18_synthcrowd.py').dump(config)
+    watched = Watch.follow
+
+    def edit(*arguments):
+        with config.open('a') as file:
+            file.write('\nmodel["head"]["decoder"]["radius"] = 9\n')
+        watched(*arguments)
+
+    monkeypatch.setattr(Watch, 'follow', edit)
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[2e-3])], seeds=[0, 1],
+                 config=str(config))
+    assert tool.main([str(path), '--out', str(tmp_path / 'out')]) == 0
+    assert started == ['kdc-final-lr0.002-seed0', 'kdc-final-lr0.002-seed1']
+    radii = {Config.fromfile(command[2]).model.head.decoder.radius for command in started.commands}
+    assert len(radii) == 1 and radii != {9}
 
 
 def test_a_run_of_other_settings_is_put_aside_and_not_gone_on_with(tool, started, write, tmp_path,
@@ -794,7 +898,8 @@ def test_a_study_goes_on_from_what_another_has_trained(tool, started, write, tmp
 
     assert tool.main([str(first), '--out', str(tmp_path / 'studies/first')]) == 0
     assert tool.main([str(second), *out]) == 0
-    assert '--resume' in started.commands[0] and '--resume' not in started.commands[1]
+    assert not any('--resume' in command for command in started.commands)
+    assert Config.fromfile(started.commands[0][2]).load_from is None
     load_from = Config.fromfile(started.commands[1][2]).load_from
     assert load_from == str(tmp_path / 'studies/first/runs' / name / 'iter_24.pth')
     # broken off, it goes on from its own
@@ -830,14 +935,19 @@ def test_a_study_goes_on_from_entries_that_there_are(write):
         read_study(write(start=str(first), entries=[dict(name='cid', head='cid')]))
 
 
+def wait_with(monkeypatch, sleep):
+    """Have the bench call this function when it begins to wait for other processes."""
+    monkeypatch.setattr(bench, 'time', SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+
+
 def test_a_run_of_another_process_is_left_to_it(tool, started, write, tmp_path, capsys,
                                                 monkeypatch):
     def ctrl_c(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tool.time, 'sleep', ctrl_c)  # when it begins to wait
+    wait_with(monkeypatch, ctrl_c)
     folder = tmp_path / 'out/runs/dekr-choice-lr0.002-seed0'
-    with tool.lock_of(folder) as locked:
+    with FolderLock(folder) as locked:
         assert locked
         arguments = [str(write()), '--out', str(tmp_path / 'out'), '--only', 'dekr']
         assert tool.main(arguments) == tool.INTERRUPTED
@@ -851,17 +961,17 @@ def test_a_network_that_another_process_trains_is_waited_for(tool, started, writ
         lock.__exit__()
         study = read_study(path)
         keep(tmp_path / 'out/results', study, base, 50.)
-        (folder / 'origin.json').write_text(json.dumps(Origin.of(study, base)))
+        (folder / 'origin.json').write_text(json.dumps([settings_of(study, base), data_of(study)]))
         (folder / 'last_checkpoint').write_text(str(folder / 'iter_1.pth'))
         (folder / 'iter_1.pth').write_text('weights')
 
-    monkeypatch.setattr(tool.time, 'sleep', finished_elsewhere)
+    wait_with(monkeypatch, finished_elsewhere)
     path = write(seeds=[0], entries=[
         dict(name='wide', decodes='all', options={'model.head.decoder.radius': 9}),
         dict(name='all', learning_rates=[2e-3])])
     base = Run('all', FINAL, 0, 2e-3)
     folder = tmp_path / 'out/runs' / base.name
-    lock = tool.lock_of(folder)
+    lock = FolderLock(folder)
     assert lock.__enter__()
     assert tool.main([str(path), '--out', str(tmp_path / 'out')]) == 0
     assert started == ['wide-final-seed0']
@@ -876,9 +986,9 @@ def test_what_a_run_has_started_ends_with_it(tool, write, tmp_path, monkeypatch)
             time.sleep(0.01)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tool.Bench, 'command', lambda *_: [
+    monkeypatch.setattr(bench.Bench, 'command', lambda *_: [
         'bash', '-c', f'sleep 600 & echo $! > {child}; wait'])
-    monkeypatch.setattr(tool.Bench, 'watch', interrupted)
+    monkeypatch.setattr(Watch, 'follow', interrupted)
     path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[1e-3])])
     assert tool.main([str(path), '--out', str(tmp_path / 'out')]) == tool.INTERRUPTED
     state = Path('/proc', child.read_text().strip(), 'stat')
@@ -979,10 +1089,13 @@ def test_a_printed_config_is_that_of_the_run(tool, write, tmp_path, capsys):
 @pytest.mark.parametrize('arguments, words', [
     (['--only', 'kcd'], "has no entry 'kcd'; see kdc"),
     (['--checkpoint', 'no.pth'], 'no.pth'),
+    (['--checkpoint', 'https://example.com/no.pth'], 'is no file; fetch it'),
     (['--seed', '7'], 'has no seed 7; its seeds are 0, 1'),
     (['--results', 'nowhere'], 'there is no folder nowhere'),
     (['--gpus', '3'], '2 images of an iteration cannot be shared equally by 3'),
     (['--cfg-options', 'optim_wraper.type=OptimWrapper'], 'nothing reads optim_wraper.type'),
+    (['--cfg-options', 'model.head.decoder.radus=9'], "entry 'kdc' cannot be built.*no radus"),
+    (['--cfg-options', 'model.test_cfg.flip_tst=1'], "'flip_tst', which nobody reads"),
 ])
 def test_what_cannot_run_is_named_before_anything_starts(tool, started, write, tmp_path,
                                                          arguments, words):

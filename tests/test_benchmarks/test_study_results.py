@@ -14,7 +14,8 @@ from tests.conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / 'docs/evidence'
-TEXT = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
+#: The studies that compare heads, in the order of the pages' columns.
+COMPARED = ('rendered_easy', 'rendered_occluded', 'rendered_crowd', 'real_photos')
 
 
 @pytest.fixture(scope='module', params=sorted(
@@ -51,9 +52,27 @@ def test_the_docs_show_what_the_tool_makes_of_the_kept_results(kept, tmp_path):
     check_shown(shown)
 
 
-def check_shown(lines):
-    lacking = [line for line in lines if line not in TEXT.splitlines()]
-    assert not lacking, '\n'.join(['docs/evidence.md lacks:', *lacking])
+def check_shown(lines, page='docs/evidence.md'):
+    shown = (ROOT / page).read_text(encoding='utf-8').splitlines()
+    lacking = [line for line in lines if line not in shown]
+    assert not lacking, '\n'.join([f'{page} lacks:', *lacking])
+
+
+def test_the_pages_sum_up_what_the_four_data_sets_say():
+    rows = {}
+    for column, name in enumerate(COMPARED):
+        study = read_study(ROOT / f'configs/studies/{name}.yml')
+        results = collect(study, [KEPT / name]).results
+        for entry in study.entries:
+            for task in entry.tasks:
+                found = [result['curve'][-1]['figures'][task]['AP']
+                         for run, result in sorted(results.items(), key=lambda item: item[0].seed)
+                         if run.entry == entry.name and run.part == 'final']
+                row = rows.setdefault((TASK_NAMES[task], entry.name), ['–'] * len(COMPARED))
+                row[column] = ', '.join(f'{figure:.1f}' for figure in found) or '–'
+    lines = [f'| {task} | {name} | {" | ".join(row)} |' for (task, name), row in rows.items()]
+    check_shown(lines)
+    check_shown(lines, 'README.md')
 
 
 def test_the_docs_show_the_measured_sigmas():

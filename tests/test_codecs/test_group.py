@@ -16,6 +16,7 @@ from kdc_mm_runtime.group import (
     find_persons,
 )
 from kdc_mm_runtime.merge import Keypoints
+from kdc_mm_runtime.skeleton import KinematicGraph
 
 from .people import random_people
 
@@ -246,6 +247,23 @@ def test_without_keypoints_there_are_no_persons():
                            SKELETON.oks_sigmas, 10.)
     assert poses.keypoints.shape == (0, 17, 2) and poses.detected.shape == (0, 17)
     assert poses.strength.shape == (0, )
+
+
+def test_nothing_is_left_of_somebody_too_weak_in_the_next_person():
+    """Without limbs, two keypoints far apart are too weak each; their scores do not add up."""
+    graph = KinematicGraph(np.zeros((0, 2), np.int64), np.full((3, 1), -1), np.zeros(0, np.int64))
+    position = np.float32([[20, 20], [150, 150]])
+    found = Keypoints(np.array([0, 1]), np.float32([0.31, 0.3]), np.float32([1, 1]), position,
+                      position, np.zeros((2, 1, 2), np.float32))
+    vectors = np.zeros((3, 2, CELLS, CELLS), np.float32)
+    fields = PoseFields(vectors[:, 0].copy(), vectors[:0], vectors, vectors[:0], STRIDE)
+
+    def persons(threshold):
+        settings = SETTINGS._replace(person_threshold=threshold)
+        return find_persons(found, fields, graph, KEYPOINT_PX, settings)
+
+    assert len(persons(0.15).score) == 0
+    np.testing.assert_allclose(persons(0.05).score, [[0.31, 0, 0], [0, 0.3, 0]])
 
 
 def two_hypotheses():

@@ -12,7 +12,11 @@ from mmengine.evaluator import Evaluator
 from mmpose.registry import METRICS
 
 from kdc_mm.datasets import AnnotationError, BottomupGetPersonMasks, KDCCocoDataset
-from kdc_mm.datasets.annotations import load_annotations, read_annotations
+from kdc_mm.datasets.annotations import (
+    clean_annotations,
+    load_annotations,
+    read_annotations,
+)
 
 NAMES = ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder',
          'right_shoulder', 'left_elbow', 'right_elbow', 'left_wrist', 'right_wrist', 'left_hip',
@@ -608,6 +612,18 @@ def test_a_file_with_odd_parts_is_read_for_good_or_refused_in_one_line(write):
 
 
 # What the user says
+
+
+@pytest.mark.parametrize('keypoints', [[1, 2], [[1, 2], [3]], 'text', None])
+def test_a_reader_without_keypoints_of_its_own_leaves_out_who_has_nothing_else(keypoints):
+    content = clean_file()
+    for key in ('bbox', 'segmentation'):
+        del content['annotations'][0][key]
+    content['annotations'][0]['keypoints'] = keypoints
+    read = clean_annotations(content, 'persons.json', {})
+    assert [ann['id'] for ann in read.content['annotations']] == [2, 3, 4, 5, 6, 7]
+    assert read.changes['annotations have no box, mask or keypoint in the image, left out'] == [
+        'annotation 1 of image 1']
 
 
 def test_the_users_classes_say_which_categories_are_persons(write, right):

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from kdc_mm.config_types import type_name
+from kdc_mm.config_types import evaluators_of, type_name
 from kdc_mm.datasets.annotations import AnnotationError, is_labelled, read_annotations
 from kdc_mm.engine import CheckpointError, check_checkpoint
-from kdc_mm.engine.checkpoint import check_fit
+from kdc_mm.engine.checkpoint import check_fit, resolve_checkpoint
 
 from ..network.named_configs import ConfigError, build_model, load_config, scope_of
 from ..network.speed import keypoint_metainfo, test_dataset
@@ -77,7 +77,7 @@ class Candidate:
         except (AttributeError, KeyError) as error:
             raise ConfigError(f'{self.entry.config} names no test data set with keypoints.'
                               ) from error
-        evaluated = [type_name(one) for one in evaluators_of(self.cfg)]
+        evaluated = [type_name(one) for one in evaluators_of(self.cfg, 'test')]
         self.tasks = ('keypoints', 'segm') if 'PersonSegMetric' in evaluated else ('keypoints', )
         if self.entry.keypoints == 'annotated':
             if 'segm' not in self.tasks or type_name(self.cfg.model.head) != 'KDCHead':
@@ -104,26 +104,6 @@ class Candidate:
                 return (f'predicts {self.num_keypoints} keypoints, and {dataset.ann_file} has '
                         f'{annotated}')
         return ''
-
-
-def resolve_checkpoint(checkpoint: str) -> str:
-    """The file that a checkpoint's name means; a work dir stands for its last checkpoint.
-
-    Raises:
-        CheckpointError: The work dir has none, or no longer.
-    """
-    if not os.path.isdir(checkpoint):
-        return checkpoint
-    last = Path(checkpoint, 'last_checkpoint')
-    if not last.is_file():
-        raise CheckpointError(f'{checkpoint} holds no last_checkpoint: nothing was trained there '
-                              'yet, or another folder is meant.')
-    named = Path(last.read_text().strip())
-    # a work dir that was moved or copied has its own
-    for path in (Path(checkpoint, named.name), named):
-        if path.is_file():
-            return str(path)
-    raise CheckpointError(f'{last} names {named}, which is not there.')
 
 
 def check_datasets(board: Board) -> None:
@@ -189,12 +169,6 @@ def in_cocos_form(candidate: Candidate, dataset: BoardDataset, work_dir: Path) -
     copied.parent.mkdir(parents=True, exist_ok=True)
     copied.write_text(json.dumps(content))
     return str(copied)
-
-
-def evaluators_of(cfg: Config, part: str = 'test') -> List[Dict]:
-    """Settings of a config's evaluators as a list: those of 'test' or of 'val'."""
-    found = cfg.get(f'{part}_evaluator') or []
-    return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
 def evaluate(candidate: Candidate, dataset: BoardDataset, work_dir: Path,
@@ -264,7 +238,7 @@ def evaluation_config(candidate: Candidate, dataset: BoardDataset, work_dir: Pat
     tasks = [task for task in dataset.tasks if task in candidate.tasks]
     metrics = []
     if 'keypoints' in tasks:
-        own = next((one for one in evaluators_of(cfg)
+        own = next((one for one in evaluators_of(cfg, 'test')
                     if type_name(one) in ('CocoMetric', 'PersonPoseMetric')),
                    dict(nms_mode='none', score_mode='bbox'))
         metrics.append(dict(own, type='PersonPoseMetric', ann_file=ann_file,

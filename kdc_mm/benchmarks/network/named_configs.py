@@ -1,5 +1,6 @@
 """Configs by path, or by the names that MMPose's and mmdet's own ``_base_`` lines use."""
 import copy
+import functools
 import importlib
 
 from mmengine.config import Config
@@ -8,7 +9,8 @@ from torch import nn
 
 from ...engine.config_files import ConfigError, find_config
 
-__all__ = ['ConfigError', 'build_model', 'find_config', 'load_config', 'register_all', 'scope_of']
+__all__ = ['ConfigError', 'build_model', 'config_as_read', 'find_config', 'load_config',
+           'register_all', 'scope_of']
 
 
 def load_config(name: str) -> Config:
@@ -30,6 +32,15 @@ def load_config(name: str) -> Config:
         raise ConfigError(f'{name} has no model, so it is no config of a network.')
     register_all(scope_of(cfg))
     return cfg
+
+
+def config_as_read(name: str) -> Config:
+    """A config as :func:`load_config` read it when it was asked for first in this process: whatever
+    becomes of the file, all runs of a study are of one version."""
+    return copy.deepcopy(_first_read(name))
+
+
+_first_read = functools.lru_cache(maxsize=None)(load_config)
 
 
 def _first_line(error: BaseException) -> str:

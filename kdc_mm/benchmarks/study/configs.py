@@ -3,25 +3,27 @@ import copy
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+import torch
 from mmengine.config import Config
 
-from kdc_mm.engine.cfg_options import keys_read, merge_options
+from kdc_mm.config_types import evaluators_of, type_name
+from kdc_mm.engine.cfg_options import keys_read, merge_options, unread_options
+from kdc_mm.engine.whole_files import WholeFilesBackend
+from kdc_mm.models.heads.field_head import FieldHead, check_test_cfg
 from kdc_mm.synth_crowd import make_synth_crowd
 from kdc_mm.synth_crowd.make import RENDERER_VERSION
 
-from ..board.evaluate import evaluators_of, resolve_checkpoint
-from ..network.named_configs import load_config
+from ..network.named_configs import ConfigError, build_model, config_as_read
 from ..yaml_files import file_name
 from .heads import HEADS
 from .study import Study, StudyData, StudyEntry, StudyError, read_study
 
 #: Share of the iterations that the learning rate rises in.
 _WARM_UP = 0.03
-#: How many checkpoints a run writes: a killed one loses a fortieth.
+#: How many checkpoints a run writes: one that is killed loses a fortieth of its iterations.
 _CHECKPOINTS = 40
 
 #: Parts of a run's name: what it is for.
@@ -92,9 +94,8 @@ def _split(data: StudyData, splits: Path) -> None:
     for path, kept in zip(_split_files(splits), parts):
         ids = {image['id'] for image in kept}
         annotations = [ann for ann in content['annotations'] if ann['image_id'] in ids]
-        draft = path.with_suffix(f'.{os.getpid()}')
-        draft.write_text(json.dumps(dict(content, images=kept, annotations=annotations)))
-        os.replace(draft, path)
+        WholeFilesBackend().put_text(
+            json.dumps(dict(content, images=kept, annotations=annotations)), path)
 
 
 def _split_files(splits: Path) -> Tuple[Path, Path]:
@@ -118,8 +119,8 @@ def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = 
         SystemExit: Nothing would read one of the overrides.
     """
     entry = study.entry(run.entry)
-    cfg = load_config(study.config)
-    cfg.merge_from_dict(copy.deepcopy(study.options))
+    cfg = config_as_read(study.config)
+    _merge(cfg, study.options, study.name)
     if study.input_size is not None:
         _resize_input(cfg._cfg_dict, study.input_size)
     if study.data is not None:
@@ -129,12 +130,79 @@ def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = 
         HEADS[entry.head](cfg)
     except ValueError as error:
         raise StudyError(f'{study.name}: {error}') from error
-    cfg.merge_from_dict(copy.deepcopy(entry.options))
+    except (AttributeError, KeyError, StopIteration) as error:
+        raise StudyError(
+            f'{study.name}: {study.config} cannot have the head {entry.head!r}: that takes a KDC '
+            f'network with an FPN, whose poses are evaluated; it lacks {error or "such a part"}.'
+        ) from error
+    _merge(cfg, entry.options, f'{study.name}: entry {entry.name!r}')
     _set_runtime(cfg, run, work_dir)
+    _check_kept(cfg, entry, run, study.name)
     merge_options(cfg, copy.deepcopy(study.overrides))
     for key in set(cfg) - keys_read(cfg) - {'custom_imports'}:
         cfg.pop(key)  # variables of the config's file, whose values have been changed since
     return cfg
+
+
+def check_model(study: Study, entry: StudyEntry, cfg: Config) -> None:
+    """Make sure that a run's network can be built; no weight is made for it.
+
+    Raises:
+        ConfigError: It cannot, as where a setting is misspelt.
+    """
+    name = f'{study.name}: entry {entry.name!r}'
+    with torch.device('meta'):
+        model = build_model(name, cfg)
+    if isinstance(getattr(model, 'head', None), FieldHead):
+        try:
+            check_test_cfg(cfg.model.get('test_cfg') or {}, name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+def _merge(cfg: Config, options: Dict[str, Any], place: str) -> None:
+    """Merge a study's or an entry's options into a config.
+
+    Raises:
+        StudyError: Nothing would read one of them, or it has no place in the config.
+    """
+    for key, working in unread_options(cfg, options).items():
+        advice = f'; set {", ".join(working)} instead' if working else ''
+        raise StudyError(f'{place}: options: nothing reads {key}{advice}.')
+    try:
+        cfg.merge_from_dict(copy.deepcopy(options))
+    except (KeyError, IndexError, TypeError, AssertionError) as error:
+        raise StudyError(f'{place}: options have no place in the config: {error}') from error
+
+
+def _check_kept(cfg: Config, entry: StudyEntry, run: Run, study_name: str) -> None:
+    """Make sure that an entry's options, and its learning rate, are what its run has.
+
+    Raises:
+        StudyError: An option is of what studies set themselves, or sets the learning rate.
+    """
+    if run.learning_rate not in (None, cfg.optim_wrapper.optimizer.lr):
+        raise StudyError(f'{study_name}: entry {entry.name!r} has learning_rates, and options that '
+                         'set another: one of the two.')
+    for key, value in entry.options.items():
+        node = cfg
+        for part in key.split('.'):
+            if isinstance(node, (list, tuple)):
+                node = node[int(part)] if int(part) < len(node) else None
+            else:
+                node = node.get(part) if hasattr(node, 'get') else None
+        if not _holds(node, value):
+            raise StudyError(f'{study_name}: entry {entry.name!r} sets {key}, which studies set '
+                             'themselves, alike for all entries.')
+
+
+def _holds(node: Any, value: Any) -> bool:
+    """Whether a part of a config has a value merged into it: of dicts, the keys of the value."""
+    if isinstance(value, dict) and isinstance(node, dict):
+        return all(_holds(node.get(key), one) for key, one in value.items() if key != '_delete_')
+    if isinstance(value, (list, tuple)) and isinstance(node, (list, tuple)):
+        return list(value) == list(node)
+    return node == value
 
 
 def _resize_input(node, side: int) -> None:
@@ -175,7 +243,7 @@ def _set_schedule(cfg: Config, study: Study, run: Run) -> None:
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     validations = 1 if run.part == CHOICE else study.validations
     cfg.train_cfg = dict(
-        by_epoch=False, max_iters=iterations, val_interval=max(iterations // validations, 1))
+        by_epoch=False, max_iters=iterations, val_interval=-(-iterations // validations))
     warm_up = max(round(_WARM_UP * iterations), 1)
     cfg.param_scheduler = [
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=warm_up),
@@ -198,7 +266,8 @@ def _set_runtime(cfg: Config, run: Run, work_dir: Optional[Path]) -> None:
         param_scheduler=dict(type='ParamSchedulerHook'),
         checkpoint=checkpoint,
         sampler_seed=dict(type='DistSamplerSeedHook'))
-    own = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] not in _REPLACED_HOOKS]
+    own = [hook for hook in cfg.get('custom_hooks', [])
+           if type_name(hook) not in _REPLACED_HOOKS]
     cfg.custom_hooks = [
         *own,
         dict(type='mmpose.ChannelsLastHook'),
@@ -231,7 +300,9 @@ def settings_of(study: Study, run: Run) -> str:
     cfg = run_config(study, run, Path('/splits')).to_dict()
     for key in ('randomness', 'experiment_name', 'visualizer', 'custom_imports'):
         cfg.pop(key, None)
-    if not any(key.startswith('optim_wrapper.optimizer') for key in study.overrides):
+    is_chosen = entry.learning_rates or entry.decodes is not None
+    if is_chosen and not any(
+            key.startswith('optim_wrapper.optimizer') for key in study.overrides):
         cfg['optim_wrapper']['optimizer'].pop('lr')
     parts = [_without(study.data.root, cfg) if study.data is not None else cfg]
     if run.part == CHOICE:
@@ -263,7 +334,7 @@ def _without(folder: str, node):
 @functools.lru_cache(maxsize=8)
 def _weights_of(checkpoint: str) -> str:
     """A hash of a file of weights."""
-    return hashlib.sha256(Path(resolve_checkpoint(checkpoint)).read_bytes()).hexdigest()
+    return hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
 
 
 def data_of(study: Study) -> Optional[str]:
@@ -276,7 +347,14 @@ def data_of(study: Study) -> Optional[str]:
     files = [Path(data.root, name) for name in (data.train_ann, data.val_ann)]
     if not all(file.is_file() for file in files):
         return None
-    return _digest(*(file.read_text() for file in files))
+    return _digest_of(*((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of(*versions: Tuple[Path, int, int]) -> str:
+    """A hash of files, each with its size in bytes and the ns of its last change: read once each
+    time that they change."""
+    return _digest(*(path.read_text() for path, *_ in versions))
 
 
 def _digest(*texts: str) -> str:

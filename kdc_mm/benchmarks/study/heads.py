@@ -10,8 +10,9 @@ from typing import Callable, Dict, List, Optional
 
 from mmengine.config import Config, ConfigDict
 
-from ..board.evaluate import evaluators_of
-from ..network.named_configs import load_config
+from kdc_mm.config_types import evaluators_of, type_name
+
+from ..network.named_configs import config_as_read
 
 _PEERS = 'mmpose::body_2d_keypoint/'
 AE_CONFIG = _PEERS + 'associative_embedding/coco/ae_hrnet-w32_8xb24-300e_coco-512x512.py'
@@ -41,7 +42,7 @@ def kdc_poses(cfg: Config) -> None:
     head.pop('seg_head', None)
     head.update(head.pop('pose_head', {}), type='KDCPoseHead')
     cfg.val_evaluator = [
-        one for one in evaluators_of(cfg, 'val') if one.type == 'PersonPoseMetric']
+        one for one in evaluators_of(cfg, 'val') if type_name(one) == 'PersonPoseMetric']
 
 
 def associative_embedding(cfg: Config) -> None:
@@ -53,7 +54,7 @@ def associative_embedding(cfg: Config) -> None:
       maps peaks of the same size weigh more, and so do the tags here.
     - A 3×3 convolution before the output, as KDC's heads have one: HRNet's features need none.
     """
-    published = load_config(AE_CONFIG)
+    published = config_as_read(AE_CONFIG)
     side = _input_side(cfg)
     cells = (side - 1) // _STRIDE + 1
     codec = ConfigDict(published.codec, input_size=(side, side), heatmap_size=(cells, cells),
@@ -74,7 +75,7 @@ def dekr(cfg: Config) -> None:
     - Its deformable convolutions are computed in a way that suits CPUs
       (:class:`.deform_conv.SampledDeformConv2d`).
     """
-    published = load_config(DEKR_CONFIG)
+    published = config_as_read(DEKR_CONFIG)
     codec = _even_codec(cfg, published)
     _merge_levels(cfg, 'concat')
     _replace_head(cfg, published, codec, type='SampledDEKRHead', rescore_cfg=None,
@@ -87,7 +88,7 @@ def cid(cfg: Config) -> None:
     - It is decoded to where it encodes (:class:`.parts.UnshiftedDecoupledHeatmap`).
     - Its weights start large enough to tell keypoints apart (:class:`.parts.XavierCIDHead`).
     """
-    published = load_config(CID_CONFIG)
+    published = config_as_read(CID_CONFIG)
     codec = _even_codec(cfg, published)
     codec.type = 'UnshiftedDecoupledHeatmap'
     _merge_levels(cfg, 'concat')
@@ -102,7 +103,7 @@ def mask_rcnn(cfg: Config) -> None:
       of 800 px; anchors have half their side.
     - What is ignored is no background to the proposals and boxes near it.
     """
-    published = load_config(MASK_RCNN_CONFIG)
+    published = config_as_read(MASK_RCNN_CONFIG)
     model, side = published.model, _use_even_input(cfg)
     width = cfg.model.neck.out_channels
     model.backbone = _scoped(cfg.model.backbone)
@@ -137,7 +138,7 @@ def _detector_data(cfg: Config, side: int) -> None:
     steps = cfg.train_dataloader.dataset.pipeline
     cfg.train_dataloader.dataset.pipeline = [
         *map(_scoped, steps[:-1]), dict(type='mmpose.PackPersonInstances')]
-    load = next(step for step in cfg.val_dataloader.dataset.pipeline if 'Load' in step.type)
+    load = next(step for step in cfg.val_dataloader.dataset.pipeline if 'Load' in type_name(step))
     cfg.val_dataloader.dataset.pipeline = [
         _scoped(load),
         dict(type='mmdet.Resize', scale=(side, side), keep_ratio=True),
@@ -212,12 +213,13 @@ def _replace_head(cfg: Config, published: Config, codec: ConfigDict,
         published.model.head, in_channels=maps * neck.out_channels, decoder=codec, **changes)
     cfg.model.test_cfg = ConfigDict(published.model.test_cfg, flip_test=False)
     steps = cfg.train_dataloader.dataset.pipeline
-    place = [step.type for step in steps].index('BottomupGetPersonMasks')
+    place = [type_name(step) for step in steps].index('BottomupGetPersonMasks')
     steps[place:place + 1] = [
         ConfigDict(type='GenerateTarget', encoder=codec), *(after_target or []),
         ConfigDict(type='BottomupGetHeatmapMask')]
     cfg.train_dataloader.dataset.pipeline = steps
-    poses = next(one for one in evaluators_of(cfg, 'val') if one.type == 'PersonPoseMetric')
+    poses = next(one for one in evaluators_of(cfg, 'val')
+                 if type_name(one) == 'PersonPoseMetric')
     cfg.val_evaluator = [
         dict(published.val_evaluator, type='PersonPoseMetric', ann_file=poses.ann_file)]
 

@@ -23,14 +23,14 @@ class StudyRecordHook(Hook):
     """Writes ``progress.json`` into the work dir, after each validation and every few seconds.
 
     What it has noted is part of each checkpoint, so that a run that goes on from one has the curve
-    and the costs up to there, whatever was written later. A validation that the checkpoint stands
-    before is done then.
+    and the costs up to there, whatever was written later. A validation that was due at the
+    checkpoint and is missing from its curve is done first.
 
     Images seen are those of all processes. Costs are processor time of the first, which loads its
-    images itself: seconds of training (loading, network, losses, optimiser; no validation), and
-    milliseconds of an image's prediction (no loading), the median over images: network, decoding,
-    and what a metric keeps of it, for it is there that Mask R-CNN's masks are run-length encoded,
-    which KDC's decoding does itself.
+    images itself: seconds of training (loading, network, losses, optimiser, checkpoints; no
+    validation), and milliseconds of an image's prediction (no loading), the median over images:
+    network, decoding, and what a metric keeps of it, for it is there that Mask R-CNN's masks are
+    run-length encoded, which KDC's decoding does itself.
 
     Args:
         interval_s (float): Seconds between two notes. Defaults to 3.
@@ -46,6 +46,7 @@ class StudyRecordHook(Hook):
         self._loaded: Dict = {}
         self._since: Optional[float] = None  # processor time from which training counts
         self._written = 0.
+        self._started = 0.  # processor time at which an image's prediction began
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint['study'] = dict(cpu_seconds=self.cpu_seconds, curve=self.curve)

@@ -28,10 +28,6 @@ class Origin(NamedTuple):
     settings: str
     data: Optional[str]
 
-    @classmethod
-    def of(cls, study: Study, run: Run) -> 'Origin':
-        return cls(settings_of(study, run), data_of(study))
-
 
 def result_of(study: Study, run: Run, origin: Origin, progress: Dict, threads: int) -> Dict:
     """What is kept of a finished run: figures only.
@@ -49,10 +45,11 @@ def result_of(study: Study, run: Run, origin: Origin, progress: Dict, threads: i
         machine=machine_words(threads))
 
 
-def failed_result(study: Study, run: Run, origin: Origin, reason: str, threads: int) -> Dict:
-    """What is kept of a run whose loss or weights did not stay finite: it has no figure."""
-    nothing = dict(curve=[], cpu_seconds=0., parameters=0)
-    return dict(result_of(study, run, origin, nothing, threads), diverged=reason)
+def failed_result(study: Study, run: Run, origin: Origin, reason: str, progress: Dict,
+                  threads: int) -> Dict:
+    """What is kept of a run whose loss or weights did not stay finite: its costs, no figure."""
+    costs = dict(dict(cpu_seconds=0., parameters=0), **progress)
+    return dict(result_of(study, run, origin, dict(costs, curve=[]), threads), diverged=reason)
 
 
 def machine_words(threads: int) -> str:
@@ -131,7 +128,8 @@ def figure(result: Dict, task: str, name: str = 'AP') -> float:
 
 
 def shown_entry(study: Study, entry: StudyEntry) -> StudyEntry:
-    """The entry whose figures an entry has: another's where it changes nothing."""
+    """The entry whose results an entry has: of one that decodes another's network and changes
+    nothing, that other's."""
     changes_nothing = entry.decodes is not None and not entry.options
     return study.entry(entry.decodes) if changes_nothing else entry
 

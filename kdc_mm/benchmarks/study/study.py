@@ -96,7 +96,7 @@ class Study:
         samples (int | None): Images that each run sees in training, repetitions counted; by default
             the schedule of the config is kept.
         batch (int): Images per iteration.
-        validations (int): How often a run is evaluated, at equal distances.
+        validations (int): How often a run is evaluated at most, at equal distances and at its end.
         choice_share (float): Share of the samples that runs see which choose a learning rate.
         seeds (tuple[int]): One run each.
         entries (tuple[StudyEntry]): The networks.
@@ -197,8 +197,8 @@ def _entries(contents: List, path: Path) -> Tuple[StudyEntry, ...]:
         if base is None:
             raise StudyError(f'{place} decodes {entry.decodes!r}, which is no entry.')
         if base.decodes is not None:
-            raise StudyError(f'{place} decodes {base.name!r}, which is trained by nobody: name '
-                             'the entry that it decodes.')
+            raise StudyError(f'{place} decodes {base.name!r}, which is not trained itself: '
+                             'name the entry that is.')
         if entry.learning_rates:
             raise StudyError(f'{place} decodes {base.name!r} and is not trained: it has no '
                              'learning_rates.')
