@@ -127,7 +127,7 @@ def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = 
         _use_data(cfg, study.data, run.part, splits)
     _set_schedule(cfg, study, run)
     try:
-        HEADS[entry.head](cfg)
+        HEADS[entry.head].put(cfg)
     except ValueError as error:
         raise StudyError(f'{study.name}: {error}') from error
     except (AttributeError, KeyError, StopIteration) as error:

@@ -6,7 +6,7 @@ the head's own config in MMPose or mmdet; what differs is said beside it, and wh
 be at their best. Letters: input size s (193, 257: 4·n + 1, KDC's cells lie on its pixels), even
 size s − 1 for codecs whose cells span input pixels.
 """
-from typing import Callable, Dict, List, Optional
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from mmengine.config import Config, ConfigDict
 
@@ -148,17 +148,24 @@ def _detector_data(cfg: Config, side: int) -> None:
         dict(type='mmpose.DetectedPersonSegMetric', ann_file=evaluators_of(cfg, 'val')[0].ann_file)]
 
 
-#: Name in a study → what puts the head on the study's config.
-HEADS: Dict[str, Callable[[Config], None]] = dict(
-    own=own, kdc=kdc, kdc_poses=kdc_poses, associative_embedding=associative_embedding, dekr=dekr,
-    cid=cid, mask_rcnn=mask_rcnn)
-#: What a head can be evaluated on, and compared by: the first.
-TASKS = {name: ('keypoints', ) for name in HEADS}
-TASKS.update(own=('keypoints', 'segm'), kdc=('keypoints', 'segm'), mask_rcnn=('segm', ))
-KINDS = dict(
-    own='poses and masks, bottom-up', kdc='poses and masks, bottom-up',
-    kdc_poses='poses, bottom-up', associative_embedding='poses, bottom-up',
-    dekr='poses, bottom-up', cid='poses, bottom-up', mask_rcnn='masks, two stages')
+class Head(NamedTuple):
+    """A head of a study: ``put`` puts it on the study's config, in place; ``tasks`` it can be
+    evaluated on, compared by the first; ``kind`` of method, for tables."""
+    put: Callable[[Config], None]
+    tasks: Tuple[str, ...]
+    kind: str
+
+
+_BOTH, _POSES = ('keypoints', 'segm'), ('keypoints', )
+#: By the names that studies call them by.
+HEADS = dict(
+    own=Head(own, _BOTH, 'poses and masks, bottom-up'),
+    kdc=Head(kdc, _BOTH, 'poses and masks, bottom-up'),
+    kdc_poses=Head(kdc_poses, _POSES, 'poses, bottom-up'),
+    associative_embedding=Head(associative_embedding, _POSES, 'poses, bottom-up'),
+    dekr=Head(dekr, _POSES, 'poses, bottom-up'),
+    cid=Head(cid, _POSES, 'poses, bottom-up'),
+    mask_rcnn=Head(mask_rcnn, ('segm', ), 'masks, two stages'))
 
 #: At sides s·n of even inputs a coarse cell lies between two fine ones.
 _EVEN_UPSAMPLING = dict(mode='bilinear', align_corners=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..yaml_files import file_name, read_settings, refuse_twice, settings_of_type
-from .heads import HEADS, KINDS, TASKS
+from .heads import HEADS
 
 #: Files of a data set, as SynthCrowd and COCO call them.
 _COCO_FILES = dict(
@@ -71,12 +71,12 @@ class StudyEntry:
     @property
     def tasks(self) -> Tuple[str, ...]:
         """What it is evaluated on: 'keypoints', 'segm' or both."""
-        return TASKS[self.head]
+        return HEADS[self.head].tasks
 
     @property
     def kind(self) -> str:
         """Kind of method, for tables."""
-        return self.group or KINDS[self.head]
+        return self.group or HEADS[self.head].kind
 
 
 @dataclass(frozen=True)
