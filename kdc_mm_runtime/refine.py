@@ -45,7 +45,7 @@ class Refinement:
 
     - ``join_by_centroid``: where limbs end, detected keypoints with the same person centroid
       belong to the person too, see :func:`~kdc_mm_runtime.group.find_persons`; without it perfect
-      maps of CrowdPose have AP 0.964 instead of 0.9998.
+      maps of CrowdPose have AP 0.964 instead of 0.9997.
     - ``replace_margin``: a keypoint that limbs and KeyCentroids place replaces a detected one if it
       is so many times as sure. At 1.25 the networks trained on SynthCrowd lose 0.008 to 0.011 AP;
       perfect maps of disks of two cells (R = 8) want it: 2 of 1,032 persons are lost at 1.05.
