@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from kdc_mm_runtime import Runtime
 
-from ..models.heads.field_head import pack_instances
+from ..models.heads.instances import pack_instances
 
 
 def evaluate_runtime(runtime: Runtime, cfg: Config,

@@ -4,7 +4,7 @@ from typing import Dict, List, Tuple
 from mmpose.models import BottomupPoseEstimator
 from torch import Tensor, nn
 
-from ..models.heads.field_head import Fields, merge_flipped
+from ..models.heads.flip import Fields, merge_flipped
 
 
 class DeployedNetwork(nn.Module):

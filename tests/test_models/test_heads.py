@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdc_mm.benchmarks.codec.perfect_maps import perfect_maps
 from kdc_mm.codecs import PoseSeg
-from kdc_mm.models.heads.field_head import annotated_poses, merge_flipped
+from kdc_mm.models.heads.flip import merge_flipped
+from kdc_mm.models.heads.instances import annotated_poses
 from kdc_mm_runtime.people import ImageFrame
 from tests.test_codecs.people import Scene
 

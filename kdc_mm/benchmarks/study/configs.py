@@ -12,7 +12,8 @@ from mmengine.config import Config
 from kdc_mm.config_types import evaluators_of, type_name
 from kdc_mm.engine.cfg_options import keys_read, merge_options, unread_options
 from kdc_mm.engine.whole_files import WholeFilesBackend
-from kdc_mm.models.heads.field_head import FieldHead, check_test_cfg
+from kdc_mm.models.heads.field_head import FieldHead
+from kdc_mm.models.heads.settings import check_test_cfg
 from kdc_mm.synth_crowd import make_synth_crowd
 from kdc_mm.synth_crowd.make import RENDERER_VERSION
 

@@ -1,14 +1,10 @@
-"""What KDC's heads share: features in, named fields out, flip test, checks against the data."""
-import inspect
-import warnings
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+"""What KDC's heads share: features in, named fields out, decoding, checks against the data."""
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-import numpy as np
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import PixelData
 from mmpose.models.heads.base_head import BaseHead
-from mmpose.registry import KEYPOINT_CODECS
 from mmpose.utils.typing import (
     ConfigType,
     Features,
@@ -20,22 +16,13 @@ from mmpose.utils.typing import (
 from torch import Tensor, nn
 
 from kdc_mm_runtime.found_people import FoundPeople
-from kdc_mm_runtime.people import ImageFrame, People, Poses
+from kdc_mm_runtime.people import ImageFrame, Poses
 
 from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
-from ...config_types import build_of_mmpose, type_class
-
-Fields = Dict[str, Tensor]
-
-#: Where the keypoints are from that persons are made of.
-KEYPOINT_SOURCES = ('decoded', 'annotated')
-#: What ``model.test_cfg`` can have: what KDC's heads and MMPose's estimators read, and what
-#: MMPose's bottom-up configs have beside it, whose heads may be replaced by ours.
-TEST_SETTINGS = (
-    'flip_test', 'keypoints', 'output_heatmaps', 'score_thr', 'multiscale_test', 'flip_mode',
-    'shift_heatmap', 'shift_coords', 'align_corners', 'restore_heatmap_size', 'blur_kernel_size',
-    'max_instances', 'max_num_people', 'nms_dist_thr', 'nms_joints_thr', 'nms_thr', 'input_size')
+from .flip import Fields, merge_flipped
+from .instances import annotated_poses, pack_instances
+from .settings import build_codec, check_test_cfg, refuse_unknown
 
 
 class FieldHead(BaseHead):
@@ -178,11 +165,11 @@ class FieldHead(BaseHead):
                 pose's score leaves a person out (MMPose's inferencers put their ``bbox_thr`` there
                 if it is there at all); and ``keypoints``: ``'decoded'`` (default), or
                 ``'annotated'`` for the masks around the poses that are annotated (see
-                :func:`annotated_poses`), which tells errors of masks from those of poses.
+                :func:`.instances.annotated_poses`): it tells errors of masks from those of poses.
 
         Returns:
             list[InstanceData], or with ``output_heatmaps`` a tuple of it and list[PixelData]:
-            instances as :func:`pack_instances` lays them out.
+            instances as :func:`.instances.pack_instances` lays them out.
 
         Raises:
             ValueError: for settings that ``test_cfg`` cannot have, samples that do not fit the
@@ -226,7 +213,7 @@ class FieldHead(BaseHead):
                 of those that the fields show.
 
         Returns:
-            list[InstanceData]: B instances as :func:`pack_instances` lays them out.
+            list[InstanceData]: B instances as :func:`.instances.pack_instances` lays them out.
 
         Raises:
             ValueError: if the fields are not those of this head.
@@ -344,43 +331,6 @@ class FieldHead(BaseHead):
         return [PixelData(**{k: v[i].detach() for k, v in drawn.items()}) for i in range(batch)]
 
 
-def refuse_unknown(settings: Iterable[str], builds: type) -> None:
-    """
-    Args:
-        settings (iterable[str]): Names of the settings that a config gives to a class.
-        builds (type): The class.
-
-    Raises:
-        TypeError: The class does not have one of them.
-    """
-    known = inspect.signature(builds.__init__).parameters
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in known.values())
-    unknown = sorted(set(settings) - known.keys())
-    if unknown and not takes_any:
-        raise TypeError(
-            f'{builds.__name__} has no {", ".join(unknown)}. Where they are those of a config '
-            f"below, leave them behind: dict(_delete_=True, type='{builds.__name__}', ...).")
-
-
-def build_codec(config: ConfigType, head: str) -> PoseSeg:
-    """
-    Args:
-        config (dict): Config of the codec.
-        head (str): Whose it is, for the message.
-
-    Raises:
-        TypeError: It is of another codec, or has another codec's settings.
-    """
-    kind = type_class(config, KEYPOINT_CODECS)
-    if isinstance(kind, type):
-        if not issubclass(kind, PoseSeg):
-            raise TypeError(f'{head}: the decoder is {kind.__name__}, whose maps are those of '
-                            "another head. Give it decoder=dict(_delete_=True, type='PoseSeg', "
-                            '...).')
-        refuse_unknown(config.keys() - {'type', '_scope_'}, kind)
-    return build_of_mmpose(config, KEYPOINT_CODECS)
-
-
 def conv_stack(in_channels: int, channels: int, num_convs: int, norm_cfg: dict) -> nn.Sequential:
     """``num_convs`` 3×3 convolutions with norm and ReLU; the identity for none."""
     return nn.Sequential(*[
@@ -390,168 +340,6 @@ def conv_stack(in_channels: int, channels: int, num_convs: int, norm_cfg: dict) 
     ])
 
 
-def merge_flipped(fields: Fields, mirrored: Fields, codec: PoseSeg) -> Fields:
-    """Average the fields of an image with those of its mirror image.
-
-    Channels swap with their mirrored keypoint or limb, and vectors change the sign of x. A limb
-    without a mirror image in the skeleton keeps the original's field.
-
-    Args:
-        fields (dict): Fields of the image, as :meth:`PoseSeg.batch_decode` takes them.
-        mirrored (dict): Fields of the mirrored image.
-        codec (PoseSeg): Whose skeleton tells left from right.
-
-    Returns:
-        dict: merged fields.
-    """
-    keypoints, limbs = codec.skeleton.flip_indices, codec.skeleton.mirrored_edges
-    # of each field: numbers per channel, stride, and the channel that shows the mirror image
-    layout = dict(
-        heatmaps=(1, codec.heatmap_stride, keypoints),
-        key_centroids=(2, codec.heatmap_stride, keypoints),
-        person_centroids=(2, codec.heatmap_stride, keypoints),
-        limbs=(2, codec.heatmap_stride, limbs),
-        semantic=(1, codec.mask_stride, [0]),
-        mask_centroids=(2, codec.mask_stride, [0]),
-        log_bandwidth=(1, codec.mask_stride, [0]))
-    merged = {}
-    for name, field in fields.items():
-        dims, stride, source = layout[name]
-        values = field.unflatten(1, (-1, dims))
-        back = _mirror(mirrored[name], codec.input_size[0], stride).unflatten(1, (-1, dims))
-        back = back[:, list(source)]
-        if dims == 2:
-            back = back * back.new_tensor([-1, 1])[:, None, None]
-        lacking = torch.tensor([channel < 0 for channel in source], device=field.device)
-        back = torch.where(lacking[:, None, None, None], values, back)
-        merged[name] = ((values + back) / 2).flatten(1, 2)
-    return merged
-
-
-def _mirror(maps: Tensor, input_width: int, stride: int) -> Tensor:
-    """Mirror maps so that cells lie again on input pixels s·u.
-
-    Cell u of the mirrored image shows pixel W − 1 − s·u. At W = s·n + 1 that is a cell again; else
-    cells are off by ((W − 1) mod s) / s and are interpolated.
-    """
-    maps = maps.flip(-1)
-    rest = (input_width - 1) % stride / stride
-    if rest:
-        before = torch.cat([maps[..., :1], maps[..., :-1]], -1)
-        maps = maps * (1 - rest) + before * rest
-    return maps
-
-
-def check_test_cfg(test_cfg: ConfigType, head: str) -> None:
-    """
-    Args:
-        test_cfg (dict): The estimator's.
-        head (str): Whose it is, for the message.
-
-    Raises:
-        ValueError: for a setting that nobody reads, or an unknown kind of ``keypoints``.
-    """
-    unknown = [name for name in test_cfg if name not in TEST_SETTINGS]
-    if unknown:
-        raise ValueError(f'{head}: model.test_cfg has {", ".join(map(repr, unknown))}, which '
-                         f'nobody reads; it may have {", ".join(TEST_SETTINGS)}.')
-    kind = test_cfg.get('keypoints', KEYPOINT_SOURCES[0])
-    if kind not in KEYPOINT_SOURCES:
-        raise ValueError(f'{head}: model.test_cfg.keypoints must be one of {KEYPOINT_SOURCES}, '
-                         f'got {kind!r}.')
-
-
-def annotated_poses(annotated: InstanceData, frame: ImageFrame, num_keypoints: int) -> Poses:
-    """The N persons of an image who have labelled keypoints, as if they were decoded for certain.
-
-    Args:
-        annotated (InstanceData): ``gt_instances`` of a test sample: ``keypoints`` (N, K, 2) in
-            pixels of the original image, ``keypoints_visible`` (N, K); neither without people.
-        frame (ImageFrame): Where that image lies in the input.
-        num_keypoints (int): K.
-
-    Returns:
-        Poses: scores are 1, and 0 where a keypoint is not labelled.
-    """
-    if 'keypoints' not in annotated:
-        return People.none(num_keypoints).poses
-    labelled = np.asarray(annotated.keypoints_visible) > 0
-    is_posed = labelled.any(1)
-    labelled = labelled[is_posed]
-    position = np.asarray(annotated.keypoints)[is_posed] * frame.scale + frame.offset
-    return Poses(position.astype(np.float32), labelled.astype(np.float32), labelled,
-                 np.ones(len(labelled), np.float32))
-
-
-def pack_instances(found: FoundPeople) -> InstanceData:
-    """n people as the evaluators and inferencers of MMPose and mmdet read them.
-
-    Args:
-        found (FoundPeople): Keypoints in input space, which the estimator moves to image space, or
-            in image space.
-
-    Returns:
-        InstanceData: ``keypoints`` (n, K, 2) and ``bboxes`` (n, 4) in that space;
-        ``keypoint_scores`` (n, K), ``bbox_scores``, ``scores`` (n,), ``labels`` (n,) zeros; with a
-        segmentation head also ``masks``, n RLEs in image space, and ``mask_scores`` (n,). All
-        arrays have length 0 without people.
-    """
-    instances = InstanceData(
-        keypoints=found.keypoints,
-        keypoint_scores=found.keypoint_scores,
-        bboxes=found.bboxes,
-        bbox_scores=found.scores,
-        scores=found.scores,
-        labels=np.zeros(len(found.scores), np.int64))
-    if found.rles is not None:
-        instances.masks = found.rles
-        instances.mask_scores = found.mask_scores
-    return instances
-
-
 def _store_output_settings(head: FieldHead, state_dict, prefix: str, local_metadata: dict) -> None:
     """Hook of ``state_dict()``: in its metadata, so that the keys stay those of the weights."""
     local_metadata['output_settings'] = head.output_settings
-
-
-def take_old_unit(loss: ConfigType, key: str, setting: str, unit: float) -> Tuple[dict, float]:
-    """The config of a loss and the unit of its vectors, which older configs give to the loss.
-
-    Args:
-        loss (dict): Config of the loss.
-        key (str): Where older configs have the unit: ``unit_px`` or ``radius``.
-        setting (str): Setting of the head that has it today, for the warning.
-        unit (float): What that setting says, in pixels.
-
-    Raises:
-        ValueError: if the unit is not positive.
-    """
-    loss = dict(loss)
-    if key in loss:
-        warnings.warn(f'{loss["type"]} has no {key} any more: vectors count in the unit that the '
-                      f'head predicts them in, {setting}.')
-        unit = loss.pop(key)
-    if unit <= 0:
-        raise ValueError(f'{setting} must be greater than 0 px, got {unit}.')
-    return loss, unit
-
-
-def vector_loss(loss: nn.Module,
-                vectors: Tensor,
-                target: Tensor,
-                unit: float,
-                weight: Optional[Tensor] = None) -> Tensor:
-    """Any loss of predictions and targets, called with vectors in their unit.
-
-    A mean over no vectors is 0. The loss is called all the same, as it may count over processes.
-
-    Args:
-        loss (nn.Module): Called with (M, 2) and (M, 2), and with the weight if there is one.
-        vectors (Tensor): (M, 2) in pixels.
-        target (Tensor): (M, 2) in pixels.
-        unit (float): In pixels.
-        weight (Tensor, optional): (M, 1).
-    """
-    weights = [] if weight is None else [weight]
-    value = loss(vectors / unit, target / unit, *weights)
-    return value if len(vectors) else vectors.sum()

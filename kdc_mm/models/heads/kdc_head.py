@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ...codecs.pose_seg import PoseSeg
 from ...config_types import build_of_mmpose
-from .field_head import FieldHead, Fields
+from .field_head import FieldHead
+from .flip import Fields
 
 
 @MODELS.register_module()

@@ -12,7 +12,10 @@ from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map
 from ...codecs.targets import build_disk_cells
 from ...config_types import build_of_mmpose
-from .field_head import FieldHead, Fields, conv_stack, take_old_unit, vector_loss
+from ..losses.field_losses import vector_loss
+from .field_head import FieldHead, conv_stack
+from .flip import Fields
+from .settings import take_old_unit
 
 #: Logit of every cell of a fresh network: a heat of 0.05, below the codec's threshold.
 _PRIOR_LOGIT = -3.

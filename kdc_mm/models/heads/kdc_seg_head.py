@@ -23,16 +23,12 @@ from ...codecs.pose_seg import PoseSeg
 from ...codecs.sampling import resize_map, upsample_to_input
 from ...codecs.targets import build_mask_fields
 from ...config_types import build_of_mmpose
+from ..losses.field_losses import vector_loss
 from ..losses.instance_losses import instance_means
-from .field_head import (
-    FieldHead,
-    Fields,
-    check_test_cfg,
-    conv_stack,
-    pack_instances,
-    take_old_unit,
-    vector_loss,
-)
+from .field_head import FieldHead, conv_stack
+from .flip import Fields
+from .instances import pack_instances
+from .settings import check_test_cfg, take_old_unit
 
 CENTROID_KINDS = ('static', 'dynamic', 'keypoint')
 #: Batches without any mask after which training is told so.

@@ -71,3 +71,24 @@ class VectorL1Loss(nn.Module):
         error = (vectors - target).abs().sum(-1, keepdim=True)
         weight = torch.ones_like(error) if weight is None else weight
         return self.loss_weight * (error * weight).sum() / mean_count(weight.sum())
+
+
+def vector_loss(loss: nn.Module,
+                vectors: Tensor,
+                target: Tensor,
+                unit: float,
+                weight: Optional[Tensor] = None) -> Tensor:
+    """Any loss of predictions and targets, called with vectors in their unit.
+
+    A mean over no vectors is 0. The loss is called all the same, as it may count over processes.
+
+    Args:
+        loss (nn.Module): Called with (M, 2) and (M, 2), and with the weight if there is one.
+        vectors (Tensor): (M, 2) in pixels.
+        target (Tensor): (M, 2) in pixels.
+        unit (float): In pixels.
+        weight (Tensor, optional): (M, 1).
+    """
+    weights = [] if weight is None else [weight]
+    value = loss(vectors / unit, target / unit, *weights)
+    return value if len(vectors) else vectors.sum()
