@@ -316,6 +316,7 @@ def _forget(person):
     person.person_centroid[:] = 0
     person.member[:] = -1
     person.detected[:] = False
+    person.own[:] = False
 
 
 @numba.njit(cache=True)

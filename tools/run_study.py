@@ -30,7 +30,7 @@ sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file
 
 import kdc_mm  # noqa: E402, F401
 from kdc_mm.benchmarks.network.named_configs import ConfigError  # noqa: E402
-from kdc_mm.benchmarks.study.bench import Bench, Means  # noqa: E402
+from kdc_mm.benchmarks.study.bench import Bench, Launch  # noqa: E402
 from kdc_mm.benchmarks.study.configs import (  # noqa: E402
     FINAL,
     changes_of,
@@ -41,6 +41,8 @@ from kdc_mm.benchmarks.study.run_folder import FolderLock  # noqa: E402
 from kdc_mm.benchmarks.study.study import Study, StudyError, read_study  # noqa: E402
 from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
 
+#: Errors that are no mistake in code: their message is enough.
+FAULTS = (StudyError, ConfigError, CheckpointError, OSError)
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 
 
@@ -50,7 +52,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add('study', metavar='STUDY.yml')
     add('--out', type=Path, metavar='DIR',
-        help='folder for runs, results and tables (default: work_dirs/studies/STUDY)')
+        help='folder for runs, results and tables (default: work_dirs/studies/STUDY, or beside '
+             'it one for these --cfg-options, --checkpoint and --gpus)')
     add('--only', nargs='+', default=[], metavar='ENTRY', help='entries, or groups of entries')
     add('--seed', nargs='+', type=int, default=[], metavar='N', help='final runs of these seeds')
     add('--limit-minutes', type=float, metavar='M', help='stop after this time; go on later')
@@ -98,7 +101,7 @@ def adapted(study: Study, args: argparse.Namespace) -> Study:
 
 
 def default_out(study: Study) -> Path:
-    """Where a study's work lies if nothing else is said; that of other settings lies beside it."""
+    """Where a study's work lies if nothing else is said; with other settings it lies beside it."""
     changes = [study.overrides, study.checkpoint]
     if not any(changes):
         return Path('work_dirs/studies', study.name)
@@ -158,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint is not None:
         check_checkpoint(args.checkpoint)
     bench = Bench(study, args.out or default_out(study),
-                  Means(REPOSITORY / 'tools', args.threads, args.gpus), args.only, args.seed,
+                  Launch(REPOSITORY / 'tools', args.threads, args.gpus), args.only, args.seed,
                   args.results, args.limit_minutes)
     if args.list:
         show_entries(bench)
@@ -174,6 +177,9 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             bench.say('Interrupted; the same command goes on from the last checkpoint.')
             status = INTERRUPTED
+        except FAULTS as error:
+            bench.say(f'error: {error}')
+            status = 1
     bench.write(args.pictures)
     return status
 
@@ -183,9 +189,10 @@ def main(argv=None) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     try:
         return run(args)
-    except (StudyError, ConfigError, CheckpointError, OSError) as error:
+    except FAULTS as error:
         sys.exit(f'error: {error}')
-    except KeyboardInterrupt:  # before there was anything to lose
+    except KeyboardInterrupt:  # before or after the work
+        sys.stderr.write('Interrupted.\n')
         return INTERRUPTED
 
 

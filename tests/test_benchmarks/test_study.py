@@ -28,6 +28,7 @@ from kdc_mm.benchmarks.study.configs import (
     CHOICE,
     FINAL,
     Run,
+    check_model,
     data_of,
     make_data,
     run_config,
@@ -422,6 +423,8 @@ def test_a_study_that_cannot_be_read_is_refused_by_name(write, settings, words):
     ({'modle.head.decoder.radius': 9}, 'nothing reads modle.head.decoder.radius; set model'),
     ({'codec.radius': 9}, 'nothing reads codec.radius; set model.head.decoder.radius'),
     ({'custom_hooks.99.type': 'Hook'}, 'options have no place in the config'),
+    ({'model.data_preprocessor.mean.0': 1.}, 'options have no place in the config'),
+    ({1: 2}, 'nothing reads 1'),
 ])
 def test_options_that_would_change_nothing_are_refused(write, options, words):
     """A network under another name than what it is would be a figure of nothing."""
@@ -440,6 +443,55 @@ def test_entries_cannot_set_what_studies_set(write, options):
     path = write(entries=[dict(name='kdc', head='kdc', options=options)])
     with pytest.raises(StudyError, match=f"'kdc' sets {next(iter(options))}, which studies set"):
         run_config(read_study(path), Run('kdc', FINAL, 0, 1e-3), NOWHERE)
+
+
+@pytest.mark.parametrize('options', [
+    {'custom_hooks': [dict(type='SyncBuffersHook')]},
+    {'train_dataloader.dataset.pipeline': {'0': dict(color_type='color')}},
+    {'model.backbone.init_cfg': None},
+    {'optim_wrapper': dict(_delete_=True, type='OptimWrapper',
+                           optimizer=dict(type='SGD', lr=1e-3))}])
+def test_entries_may_change_their_own_network_and_training(write, options):
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[1e-3], options=options)])
+    assert run_config(read_study(path), Run('kdc', FINAL, 0, 1e-3), NOWHERE)
+
+
+@pytest.mark.parametrize('options', [
+    {'optim_wrapper.optimizer.lr': 1e-3},  # the first of the rates to choose from
+    {'randomness.seed': 0}])  # the first seed
+def test_every_run_is_looked_at_before_one_is_started(tool, started, write, tmp_path, options):
+    path = write(entries=[dict(name='kdc', head='kdc', learning_rates=[1e-3, 2e-3],
+                               options=options)])
+    with pytest.raises(SystemExit, match="entry 'kdc' "):
+        tool.main([str(path), '--out', str(tmp_path / 'out')])
+    assert not started
+
+
+def test_files_of_rates_that_an_entry_no_longer_has_say_nothing_of_its_settings(write, tmp_path):
+    path = write(entries=[dict(name='kdc', head='kdc')])
+    study = read_study(path)
+    keep(tmp_path, study, Run('kdc', FINAL, 0, None), 50.)
+    kept = json.loads((tmp_path / 'kdc-final-seed0.json').read_text())
+    (tmp_path / 'a.json').write_text(json.dumps(dict(kept, learning_rate=1e-3, settings='other')))
+    results, ignored = collect(study, [tmp_path])
+    assert list(results) == [Run('kdc', FINAL, 0, None)] and len(ignored) == 1
+
+
+def test_networks_that_compute_while_they_are_built_are_no_fault(write):
+    study = read_study(write(entries=[dict(name='swin', learning_rates=[1e-3])], input_size=None))
+    study = dataclasses.replace(study, config=str(ROOT / 'configs/mix/kdc_swin-t-fpn_coco.py'))
+    cfg = run_config(study, Run('swin', FINAL, 0, 1e-3), NOWHERE)
+    check_model(study, study.entry('swin'), cfg)
+
+
+def test_a_run_imports_what_its_config_imports(write, tmp_path):
+    study = read_study(write())
+    config = Config.fromfile(ROOT / study.config)
+    config.custom_imports.imports = 'json.tool'
+    config.dump(tmp_path / 'own.py')
+    cfg = run_config(dataclasses.replace(study, config=str(tmp_path / 'own.py')),
+                     Run('kdc', FINAL, 0, 1e-3), NOWHERE)
+    assert {'json.tool', 'kdc_mm'} <= set(cfg.custom_imports.imports)
 
 
 def test_a_learning_rate_is_set_in_one_place(write):

@@ -34,8 +34,8 @@ DIVERGED = 'Training stopped:'
 WAIT_S = 3
 
 
-class Means(NamedTuple):
-    """What runs are done with: the folder of train.py and test.py, CPU ``threads`` of a run, and
+class Launch(NamedTuple):
+    """How runs are started: the folder of train.py and test.py, CPU ``threads`` of a run, and
     ``gpus``, processes to train with."""
     tools: Path
     threads: int = 1
@@ -48,7 +48,7 @@ class Bench:
     Args:
         study (Study): The study.
         out (Path): Folder for runs, results and tables.
-        means (Means): What runs are done with.
+        launch (Launch): How runs are started.
         only (sequence[str]): Entries, or groups of entries; of none all are done.
         seeds (sequence[int]): Of final runs; of none all are done.
         elsewhere (sequence[Path]): Folders with results of other machines.
@@ -58,10 +58,10 @@ class Bench:
         StudyError: There is no such entry.
     """
 
-    def __init__(self, study: Study, out: Path, means: Means, only: Sequence[str] = (),
+    def __init__(self, study: Study, out: Path, launch: Launch, only: Sequence[str] = (),
                  seeds: Sequence[int] = (), elsewhere: Sequence[Path] = (),
                  limit_minutes: Optional[float] = None) -> None:
-        self.study, self.out, self.means = study, out, means
+        self.study, self.out, self.launch = study, out, launch
         self.splits = out / 'data'
         self.entries = study.entries_named(only) if only else list(study.entries)
         self.seeds = [seed for seed in study.seeds if not seeds or seed in seeds]
@@ -80,8 +80,11 @@ class Bench:
         """
         results = self.collected().results
         for entry in self.entries:
-            cfg = run_config(self.study, self.first_run(entry, results), self.splits)
-            check_model(self.study, entry, cfg)
+            first = self.first_run(entry, results)
+            others = [first._replace(seed=seed) for seed in self.study.seeds]
+            for run in [*choice_runs(self.study, entry), *others]:
+                run_config(self.study, run, self.splits, self.folder(run).path)
+            check_model(self.study, entry, run_config(self.study, first, self.splits))
 
     def first_run(self, entry: StudyEntry, results: Dict[Run, Dict]) -> Run:
         """An entry's first final run, with the first of its learning rates until one is chosen."""
@@ -203,7 +206,7 @@ class Bench:
         progress = folder.progress()
         if process.returncode == 0 and progress.get('finished'):
             self.keep(run, result_of(self.study, run, folder.origin(), progress,
-                                     self.means.threads))
+                                     self.launch.threads))
             return True
         if is_stopped:
             self.say(f'{run.name}: stopped at iteration {progress.get("iteration", 0)}; the same '
@@ -214,9 +217,9 @@ class Bench:
     def origin(self, run: Run) -> Origin:
         """What a run begins with: the settings that results are compared with, whatever became of
         the files since."""
-        settings = self.settings.setdefault(
-            (run.entry, run.part), settings_of(self.study, run))
-        return Origin(settings, data_of(self.study))
+        key = (run.entry, run.part)
+        settings = self.settings.get(key) or settings_of(self.study, run)
+        return Origin(self.settings.setdefault(key, settings), data_of(self.study))
 
     def command(self, run: Run, folder: RunFolder) -> List[str]:
         """What trains, or tests a network of another entry.
@@ -228,16 +231,16 @@ class Bench:
         cfg = run_config(self.study, run, self.splits, folder.path)
         if entry.decodes is not None:
             cfg.dump(folder.config)
-            return [sys.executable, str(self.means.tools / 'test.py'), str(folder.config),
+            return [sys.executable, str(self.launch.tools / 'test.py'), str(folder.config),
                     self.checkpoint_of(entry, run), '--work-dir', str(folder.path)]
         goes_on = folder.has_checkpoint()
         if not goes_on and self.study.start is not None:
             cfg.load_from = self.first_weights(run)
         cfg.dump(folder.config)
-        launch = [sys.executable, str(self.means.tools / 'train.py'), str(folder.config)]
-        if self.means.gpus > 1:
-            launch = ['bash', str(self.means.tools / 'dist_train.sh'), str(folder.config),
-                      str(self.means.gpus)]
+        launch = [sys.executable, str(self.launch.tools / 'train.py'), str(folder.config)]
+        if self.launch.gpus > 1:
+            launch = ['bash', str(self.launch.tools / 'dist_train.sh'), str(folder.config),
+                      str(self.launch.gpus)]
         return [*launch, *(['--resume'] if goes_on else []), '--work-dir', str(folder.path)]
 
     def first_weights(self, run: Run) -> str:
@@ -274,9 +277,9 @@ class Bench:
 
     def environment(self) -> Dict[str, str]:
         """Variables of the process that does a run."""
-        threads = str(self.means.threads)
+        threads = str(self.launch.threads)
         variables = dict(os.environ, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
-        if self.means.gpus > 1:  # several of these commands may train on one machine
+        if self.launch.gpus > 1:  # several of these commands may train on one machine
             variables.setdefault('PORT', str(_free_port()))
         return variables
 
@@ -299,7 +302,7 @@ class Bench:
         reason = next((line for line in reversed(lines) if DIVERGED in line), None)
         if reason is not None:
             self.keep(run, failed_result(self.study, run, folder.origin(), reason,
-                                         folder.progress(), self.means.threads))
+                                         folder.progress(), self.launch.threads))
             return True
         self.say(f'{run.name} failed: {lines[-1] if lines else "no word"}; more in {folder.log}')
         return False

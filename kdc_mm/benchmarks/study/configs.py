@@ -131,10 +131,10 @@ def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = 
         HEADS[entry.head].put(cfg)
     except ValueError as error:
         raise StudyError(f'{study.name}: {error}') from error
-    except (AttributeError, KeyError, StopIteration) as error:
+    except (AttributeError, IndexError, KeyError, StopIteration) as error:
         raise StudyError(
-            f'{study.name}: {study.config} cannot have the head {entry.head!r}: that takes a KDC '
-            f'network with an FPN, whose poses are evaluated; it lacks {error or "such a part"}.'
+            f'{study.name}: {study.config} cannot have the head {entry.head!r}, which takes a KDC '
+            f'network with an FPN, whose poses are evaluated ({str(error) or "a part is lacking"}).'
         ) from error
     _merge(cfg, entry.options, f'{study.name}: entry {entry.name!r}')
     _set_runtime(cfg, run, work_dir)
@@ -146,13 +146,16 @@ def run_config(study: Study, run: Run, splits: Path, work_dir: Optional[Path] = 
 
 
 def check_model(study: Study, entry: StudyEntry, cfg: Config) -> None:
-    """Make sure that a run's network can be built; no weight is made for it.
+    """Make sure that a run's network can be built, without making its weights where that can be.
 
     Raises:
         ConfigError: It cannot, as where a setting is misspelt.
     """
-    name = f'{study.name}: entry {entry.name!r}'
-    with torch.device('meta'):
+    name = f'{study.name}, entry {entry.name!r}'
+    try:
+        with torch.device('meta'):
+            model = build_model(name, cfg)
+    except ConfigError:  # some constructors, as Swin's, compute with their numbers
         model = build_model(name, cfg)
     if isinstance(getattr(model, 'head', None), FieldHead):
         try:
@@ -167,25 +170,28 @@ def _merge(cfg: Config, options: Dict[str, Any], place: str) -> None:
     Raises:
         StudyError: Nothing would read one of them, or it has no place in the config.
     """
-    for key, working in unread_options(cfg, options).items():
+    for key, working in unread_options(cfg, map(str, options)).items():
         advice = f'; set {", ".join(working)} instead' if working else ''
         raise StudyError(f'{place}: options: nothing reads {key}{advice}.')
     try:
         cfg.merge_from_dict(copy.deepcopy(options))
-    except (KeyError, IndexError, TypeError, AssertionError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, AssertionError) as error:
         raise StudyError(f'{place}: options have no place in the config: {error}') from error
 
 
 def _check_kept(cfg: Config, entry: StudyEntry, run: Run, study_name: str) -> None:
-    """Make sure that an entry's options, and its learning rate, are what its run has.
+    """Make sure that an entry's options, and its learning rate, are what its run has: not what is
+    set after them (seed, hooks, folder, test set). Custom hooks have others beside them.
 
     Raises:
-        StudyError: An option is of what studies set themselves, or sets the learning rate.
+        StudyError: They are not.
     """
     if run.learning_rate not in (None, cfg.optim_wrapper.optimizer.lr):
         raise StudyError(f'{study_name}: entry {entry.name!r} has learning_rates, and options that '
                          'set another: one of the two.')
     for key, value in entry.options.items():
+        if key.split('.')[0] == 'custom_hooks':
+            continue
         node = cfg
         for part in key.split('.'):
             if isinstance(node, (list, tuple)):
@@ -198,7 +204,10 @@ def _check_kept(cfg: Config, entry: StudyEntry, run: Run, study_name: str) -> No
 
 
 def _holds(node: Any, value: Any) -> bool:
-    """Whether a part of a config has a value merged into it: of dicts, the keys of the value."""
+    """Whether a part of a config has a value merged into it: of dicts, the keys of the value, which
+    are places where the part is a list."""
+    if isinstance(value, dict) and isinstance(node, list):
+        return all(_holds(node[int(place)], one) for place, one in value.items())
     if isinstance(value, dict) and isinstance(node, dict):
         return all(_holds(node.get(key), one) for key, one in value.items() if key != '_delete_')
     if isinstance(value, (list, tuple)) and isinstance(node, (list, tuple)):
@@ -275,9 +284,10 @@ def _set_runtime(cfg: Config, run: Run, work_dir: Optional[Path]) -> None:
         dict(type='mmpose.LossGuardHook'),
         dict(type='mmpose.SkippedSamplesHook'),
         dict(type='mmpose.StudyRecordHook')]
-    cfg.custom_imports = dict(
-        imports=['kdc_mm', 'kdc_mm.benchmarks.study.parts', 'kdc_mm.benchmarks.study.record'],
-        allow_failed_imports=False)
+    own = cfg.get('custom_imports', {}).get('imports', [])
+    own = [own] if isinstance(own, str) else own
+    cfg.custom_imports = dict(imports=list(dict.fromkeys([*own, *_IMPORTS])),
+                              allow_failed_imports=False)
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     drawing = cfg.get('visualizer') or dict(type='mmengine.Visualizer')
     cfg.visualizer = dict(drawing, vis_backends=[], name=run.name)
@@ -287,6 +297,8 @@ def _set_runtime(cfg: Config, run: Run, work_dir: Optional[Path]) -> None:
         cfg.work_dir = str(work_dir)
 
 
+#: What registers the parts of studies.
+_IMPORTS = ('kdc_mm', 'kdc_mm.benchmarks.study.parts', 'kdc_mm.benchmarks.study.record')
 _REPLACED_HOOKS = ('ChannelsLastHook', 'LossGuardHook', 'SkippedSamplesHook')
 
 
@@ -298,6 +310,8 @@ def settings_of(study: Study, run: Run) -> str:
     is the same on every machine.
     """
     entry = study.entry(run.entry)
+    if not entry.learning_rates:  # the config's own counts, whatever a file of results has
+        run = run._replace(learning_rate=None)
     cfg = run_config(study, run, Path('/splits')).to_dict()
     for key in ('randomness', 'experiment_name', 'visualizer', 'custom_imports'):
         cfg.pop(key, None)

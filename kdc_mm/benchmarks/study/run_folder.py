@@ -17,6 +17,8 @@ from .study import Study, StudyEntry
 LOCK = 'lock'
 #: What a run's settings and data were, beside its checkpoints.
 ORIGIN = 'origin.json'
+#: MMEngine's file that names the checkpoint to go on from.
+_LAST = 'last_checkpoint'
 #: How the folders are called into which earlier work is put aside.
 _ASIDE = 'before-'
 
@@ -63,7 +65,7 @@ class RunFolder:
             return not locked
 
     def has_checkpoint(self) -> bool:
-        return (self.path / 'last_checkpoint').is_file()
+        return (self.path / _LAST).is_file()
 
     def progress(self) -> Dict:
         """What the run has noted of itself; empty before it has."""
@@ -91,19 +93,20 @@ class RunFolder:
         found = [path for path in self.path.iterdir()
                  if path.name != LOCK and not path.name.startswith(_ASIDE)]
         if not self.result.is_file() and not any(
-                path.name in (PROGRESS, 'last_checkpoint') or path.suffix == '.pth'
+                path.name in (PROGRESS, _LAST) or path.suffix == '.pth'
                 for path in found):
             return None  # nothing that could be gone on with
         aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=self.path))
         if self.result.is_file():
             self.result.rename(aside / 'result.json')
-        # the origin last: until then another start finds that all of it is of other settings
-        for path in sorted(found, key=lambda path: path.name == ORIGIN):
+        # what names a checkpoint before the checkpoints, and the origin last: whenever this is
+        # broken off, the next start finds nothing to go on with, or all of it of other settings
+        for path in sorted(found, key=lambda path: (path.name == ORIGIN, path.name != _LAST)):
             path.rename(aside / path.name)
         return aside
 
     def remove_weights(self) -> None:
-        for path in [*self.path.glob('*.pth'), self.path / 'last_checkpoint']:
+        for path in [*self.path.glob('*.pth'), self.path / _LAST]:
             path.unlink(missing_ok=True)
 
 
