@@ -188,7 +188,7 @@ def test_kdc_on_the_merged_pyramid_is_the_network_of_its_config(all_heads):
 def test_peers_have_the_losses_and_codecs_of_their_own_configs(all_heads):
     heads = {name: cfg.model.head for name, cfg in all_heads.items() if 'head' in cfg.model}
     assert heads['cid'].decoupled_heatmap_loss == dict(type='FocalHeatmapLoss', loss_weight=4.)
-    assert heads['dekr'].rescore_cfg is None and heads['dekr'].decoder.sigma == (4, 2)
+    assert heads['dekr'].rescore_cfg is None and heads['dekr'].decoder.sigma == (2, 1)
     # weights beside a mean of squares follow the area of the maps: 128 × 128 cells in the configs
     assert heads['dekr'].displacement_loss.loss_weight == pytest.approx(0.002 * (128 / 24)**2)
     assert heads['associative_embedding'].tag_loss.loss_weight == pytest.approx(
