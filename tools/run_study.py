@@ -16,8 +16,6 @@ machine and named there with --results; the tables need nothing else.
 import argparse
 import contextlib
 import dataclasses
-import hashlib
-import json
 import signal
 import sys
 from pathlib import Path
@@ -29,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the kdc_mm beside this file
 
 import kdc_mm  # noqa: E402, F401
-from kdc_mm.benchmarks.network.named_configs import ConfigError  # noqa: E402
+from kdc_mm.benchmarks.digest import digest_of  # noqa: E402
 from kdc_mm.benchmarks.study.bench import Bench, Launch  # noqa: E402
 from kdc_mm.benchmarks.study.configs import (  # noqa: E402
     FINAL,
@@ -39,10 +37,11 @@ from kdc_mm.benchmarks.study.configs import (  # noqa: E402
 )
 from kdc_mm.benchmarks.study.run_folder import FolderLock  # noqa: E402
 from kdc_mm.benchmarks.study.study import Study, StudyError, read_study  # noqa: E402
-from kdc_mm.engine import CheckpointError, check_checkpoint  # noqa: E402
+from kdc_mm.engine import check_checkpoint  # noqa: E402
+from kdc_mm.engine.faults import FAULTS  # noqa: E402
 
-#: Errors that are no mistake in code: their message is enough.
-FAULTS = (StudyError, ConfigError, CheckpointError, OSError)
+#: Errors whose message is enough.
+ERRORS = (StudyError, *FAULTS)
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 
 
@@ -105,8 +104,7 @@ def default_out(study: Study) -> Path:
     changes = [study.overrides, study.checkpoint]
     if not any(changes):
         return Path('work_dirs/studies', study.name)
-    digest = hashlib.sha256(json.dumps(changes, sort_keys=True, default=str).encode()).hexdigest()
-    return Path('work_dirs/studies', f'{study.name}-{digest[:8]}')
+    return Path('work_dirs/studies', f'{study.name}-{digest_of(changes)[:8]}')
 
 
 def show_entries(bench: Bench) -> None:
@@ -177,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             bench.say('Interrupted; the same command goes on from the last checkpoint.')
             status = INTERRUPTED
-        except FAULTS as error:
+        except ERRORS as error:
             bench.say(f'error: {error}')
             status = 1
     bench.write(args.pictures)
@@ -189,7 +187,7 @@ def main(argv=None) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     try:
         return run(args)
-    except FAULTS as error:
+    except ERRORS as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:  # before or after the work
         sys.stderr.write('Interrupted.\n')

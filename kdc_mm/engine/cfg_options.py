@@ -30,10 +30,18 @@ def merge_options(cfg: Config, options: Dict[str, Any]) -> None:
     Raises:
         SystemExit: with a line for each option that would change nothing.
     """
-    unread = unread_options(cfg, options)
-    if unread:
-        sys.exit('\n'.join(_refusal(key, working) for key, working in unread.items()))
+    refused = refusals(cfg, options)
+    if refused:
+        sys.exit('\n'.join(f'--cfg-options: {line}' for line in refused))
     cfg.merge_from_dict(options)
+
+
+def refusals(cfg: Config, keys: Iterable[str]) -> List[str]:
+    """A line for each key that nothing reads, with what does what it seems to; arguments as of
+    :func:`unread_options`."""
+    advice = {key: f'; set {", ".join(working)} instead' if working else ''
+              for key, working in unread_options(cfg, keys).items()}
+    return [f'nothing reads {key}{text}.' for key, text in advice.items()]
 
 
 def unread_options(cfg: Config, keys: Iterable[str]) -> Dict[str, List[str]]:
@@ -105,8 +113,3 @@ def _begins_with(path: Any, folder: Any) -> bool:
     """Whether a path was put together from a variable, as ``data_root + 'annotations/...'``."""
     return bool(folder) and isinstance(folder, str) and isinstance(path, str) and \
         path.startswith(folder) and path != folder
-
-
-def _refusal(key: str, working: List[str]) -> str:
-    advice = f'; set {", ".join(working)} instead' if working else ''
-    return f'--cfg-options: nothing reads {key}{advice}.'

@@ -1,6 +1,5 @@
 """Checks of a board before work starts, and the evaluation of one entry on one data set."""
 import copy
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -17,6 +16,7 @@ from kdc_mm.datasets.annotations import AnnotationError, is_labelled, read_annot
 from kdc_mm.engine import CheckpointError, check_checkpoint
 from kdc_mm.engine.checkpoint import check_fit, resolve_checkpoint
 
+from ..digest import digest_of
 from ..network.named_configs import ConfigError, build_model, load_config, scope_of
 from ..network.speed import keypoint_metainfo, test_dataset
 from .board import Board, BoardDataset, BoardEntry, BoardError, SpeedSettings
@@ -271,7 +271,7 @@ def evaluation_config(candidate: Candidate, dataset: BoardDataset, work_dir: Pat
 
 def fingerprint(candidate: Candidate, dataset: BoardDataset) -> str:
     """Changes with whatever can change the figures: config, checkpoint, keypoints, data set."""
-    return _digest([
+    return digest_of([
         candidate.cfg.to_dict(), candidate.entry.keypoints, _state_of(candidate.checkpoint),
         dataset.dataset, dataset.iou_type, dataset.tasks, _state_of(dataset.ann_file)
     ])
@@ -284,13 +284,9 @@ def _state_of(path) -> List:
     return [str(path), stat.st_size, stat.st_mtime]
 
 
-def _digest(content) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def speed_fingerprint(candidates: List[Candidate], speed: SpeedSettings) -> str:
     """Changes with whatever can change the speed of networks side by side."""
-    return _digest([[candidate.cfg.to_dict(), candidate.entry.name, _state_of(candidate.checkpoint)
-                     if candidate.checkpoint else None] for candidate in candidates] +
-                   [vars(speed)])
+    networks = [[candidate.cfg.to_dict(), candidate.entry.name,
+                 _state_of(candidate.checkpoint) if candidate.checkpoint else None]
+                for candidate in candidates]
+    return digest_of([*networks, vars(speed)])

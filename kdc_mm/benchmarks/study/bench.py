@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 from rich.console import Console
 
-from .configs import CHOICE, FINAL, Run, check_model, data_of, run_config, settings_of
+from .configs import CHOICE, FINAL, Run, check_model, data_of, run_config
 from .pictures import draw_study
 from .report import draw_groups, write_study
 from .results import (
@@ -20,13 +20,14 @@ from .results import (
     collect,
     failed_result,
     final_runs,
+    known_settings,
     result_of,
     shown_entry,
     write_result,
 )
 from .run_folder import RunFolder, trained
 from .study import Study, StudyEntry, read_study
-from .watch import Watch, figures_in_words
+from .watch import Watch, last_figures
 
 #: What LossGuardHook says of a run that nothing can mend but a lower learning rate.
 DIVERGED = 'Training stopped:'
@@ -81,10 +82,11 @@ class Bench:
         results = self.collected().results
         for entry in self.entries:
             first = self.first_run(entry, results)
-            others = [first._replace(seed=seed) for seed in self.study.seeds]
-            for run in [*choice_runs(self.study, entry), *others]:
-                run_config(self.study, run, self.splits, self.folder(run).path)
-            check_model(self.study, entry, run_config(self.study, first, self.splits))
+            runs = [*choice_runs(self.study, entry),
+                    *(first._replace(seed=seed) for seed in self.study.seeds)]
+            configs = [run_config(self.study, run, self.splits, self.folder(run).path)
+                       for run in runs]
+            check_model(self.study, entry, configs[0])  # all have the same network
 
     def first_run(self, entry: StudyEntry, results: Dict[Run, Dict]) -> Run:
         """An entry's first final run, with the first of its learning rates until one is chosen."""
@@ -217,9 +219,7 @@ class Bench:
     def origin(self, run: Run) -> Origin:
         """What a run begins with: the settings that results are compared with, whatever became of
         the files since."""
-        key = (run.entry, run.part)
-        settings = self.settings.get(key) or settings_of(self.study, run)
-        return Origin(self.settings.setdefault(key, settings), data_of(self.study))
+        return Origin(known_settings(self.study, run, self.settings), data_of(self.study))
 
     def command(self, run: Run, folder: RunFolder) -> List[str]:
         """What trains, or tests a network of another entry.
@@ -291,8 +291,7 @@ class Bench:
         write_result(folder.result, result)
         if run.part == CHOICE:
             folder.remove_weights()
-        figures = result['curve'][-1]['figures'] if result['curve'] else {}
-        self.say(f'{run.name}: {figures_in_words(figures) or "diverged"}, '
+        self.say(f'{run.name}: {last_figures(result["curve"]) or "diverged"}, '
                  f'{result["cpu_seconds"] / 60:.1f} min of processor time')
 
     def conclude(self, run: Run, log: str) -> bool:

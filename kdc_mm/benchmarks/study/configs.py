@@ -10,13 +10,14 @@ import torch
 from mmengine.config import Config
 
 from kdc_mm.config_types import evaluators_of, type_name
-from kdc_mm.engine.cfg_options import keys_read, merge_options, unread_options
+from kdc_mm.engine.cfg_options import keys_read, merge_options, refusals
 from kdc_mm.engine.whole_files import WholeFilesBackend
 from kdc_mm.models.heads.field_head import FieldHead
 from kdc_mm.models.heads.settings import check_test_cfg
 from kdc_mm.synth_crowd import make_synth_crowd
 from kdc_mm.synth_crowd.make import RENDERER_VERSION
 
+from ..digest import digest_of
 from ..network.named_configs import ConfigError, build_model, config_as_read
 from ..yaml_files import file_name
 from .heads import HEADS
@@ -170,9 +171,9 @@ def _merge(cfg: Config, options: Dict[str, Any], place: str) -> None:
     Raises:
         StudyError: Nothing would read one of them, or it has no place in the config.
     """
-    for key, working in unread_options(cfg, map(str, options)).items():
-        advice = f'; set {", ".join(working)} instead' if working else ''
-        raise StudyError(f'{place}: options: nothing reads {key}{advice}.')
+    refused = refusals(cfg, map(str, options))
+    if refused:
+        raise StudyError(f'{place}: options: {refused[0]}')
     try:
         cfg.merge_from_dict(copy.deepcopy(options))
     except (AttributeError, KeyError, IndexError, TypeError, AssertionError) as error:
@@ -192,13 +193,9 @@ def _check_kept(cfg: Config, entry: StudyEntry, run: Run, study_name: str) -> No
     for key, value in entry.options.items():
         if key.split('.')[0] == 'custom_hooks':
             continue
-        node = cfg
-        for part in key.split('.'):
-            if isinstance(node, (list, tuple)):
-                node = node[int(part)] if int(part) < len(node) else None
-            else:
-                node = node.get(part) if hasattr(node, 'get') else None
-        if not _holds(node, value):
+        for part in reversed(key.split('.')):
+            value = {part: value}
+        if not _holds(cfg._cfg_dict, value):
             raise StudyError(f'{study_name}: entry {entry.name!r} sets {key}, which studies set '
                              'themselves, alike for all entries.')
 
@@ -284,9 +281,9 @@ def _set_runtime(cfg: Config, run: Run, work_dir: Optional[Path]) -> None:
         dict(type='mmpose.LossGuardHook'),
         dict(type='mmpose.SkippedSamplesHook'),
         dict(type='mmpose.StudyRecordHook')]
-    own = cfg.get('custom_imports', {}).get('imports', [])
-    own = [own] if isinstance(own, str) else own
-    cfg.custom_imports = dict(imports=list(dict.fromkeys([*own, *_IMPORTS])),
+    imports = cfg.get('custom_imports', {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else imports
+    cfg.custom_imports = dict(imports=list(dict.fromkeys([*imports, *_IMPORTS])),
                               allow_failed_imports=False)
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     drawing = cfg.get('visualizer') or dict(type='mmengine.Visualizer')
@@ -329,7 +326,7 @@ def settings_of(study: Study, run: Run) -> str:
         before = read_study(study.start)
         made = before.data is not None and before.data.synth_crowd is not None
         parts.append([_origin(before, run), data_of(before) if made else None])
-    return _digest(json.dumps(parts, sort_keys=True, default=str))
+    return digest_of(parts)
 
 
 def _origin(study: Study, run: Run) -> List:
@@ -358,22 +355,19 @@ def data_of(study: Study) -> Optional[str]:
     if data is None:
         return None
     if data.synth_crowd is not None:
-        return _digest(json.dumps([data.synth_crowd, RENDERER_VERSION], sort_keys=True))
+        return digest_of([data.synth_crowd, RENDERER_VERSION])
     files = [Path(data.root, name) for name in (data.train_ann, data.val_ann)]
     if not all(file.is_file() for file in files):
         return None
-    return _digest_of(*((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    return _digest_files(*((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
 
 @functools.lru_cache(maxsize=8)
-def _digest_of(*versions: Tuple[Path, int, int]) -> str:
+def _digest_files(*versions: Tuple[Path, int, int]) -> str:
     """A hash of files, each with its size in bytes and the ns of its last change: read once each
     time that they change."""
-    return _digest(*(path.read_text() for path, *_ in versions))
-
-
-def _digest(*texts: str) -> str:
-    return hashlib.sha256('\0'.join(texts).encode()).hexdigest()[:16]
+    texts = '\0'.join(path.read_text() for path, *_ in versions)
+    return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 
 def changes_of(entry: StudyEntry) -> str:

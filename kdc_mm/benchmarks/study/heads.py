@@ -41,8 +41,7 @@ def kdc_poses(cfg: Config) -> None:
     head = cfg.model.head
     head.pop('seg_head', None)
     head.update(head.pop('pose_head', {}), type='KDCPoseHead')
-    cfg.val_evaluator = [
-        one for one in evaluators_of(cfg, 'val') if type_name(one) == 'PersonPoseMetric']
+    cfg.val_evaluator = _pose_metrics(cfg)
 
 
 def associative_embedding(cfg: Config) -> None:
@@ -228,10 +227,14 @@ def _replace_head(cfg: Config, published: Config, codec: ConfigDict,
         ConfigDict(type='GenerateTarget', encoder=codec), *(after_target or []),
         ConfigDict(type='BottomupGetHeatmapMask')]
     cfg.train_dataloader.dataset.pipeline = steps
-    poses = next(one for one in evaluators_of(cfg, 'val')
-                 if type_name(one) == 'PersonPoseMetric')
     cfg.val_evaluator = [
-        dict(published.val_evaluator, type='PersonPoseMetric', ann_file=poses.ann_file)]
+        dict(published.val_evaluator, type='PersonPoseMetric',
+             ann_file=_pose_metrics(cfg)[0].ann_file)]
+
+
+def _pose_metrics(cfg: Config) -> List[ConfigDict]:
+    """The study's own evaluators of poses."""
+    return [one for one in evaluators_of(cfg, 'val') if type_name(one) == 'PersonPoseMetric']
 
 
 def _scoped(settings: ConfigDict) -> ConfigDict:

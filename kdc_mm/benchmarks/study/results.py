@@ -98,13 +98,11 @@ def collect(study: Study, folders: Iterable[Path],
         except (KeyError, TypeError, ValueError):
             ignored.append(f'{path} is no result of a run.')
             continue
-        key = (run.entry, run.part)
         if missing:
             ignored.append(f'{path} lacks {", ".join(missing)}.')
         elif result['study'] != study.name or run.entry not in names:
             ignored.append(f'{path} is of {result["study"]}, {run.entry}, not of this study.')
-        elif result['settings'] != (settings.get(key) or
-                                    settings.setdefault(key, settings_of(study, run))):
+        elif result['settings'] != known_settings(study, run, settings):
             ignored.append(f'{path} was run with other settings than the study has now.')
         elif None not in (data, result['data']) and result['data'] != data:
             ignored.append(f'{path} was run on other data.')
@@ -114,6 +112,15 @@ def collect(study: Study, folders: Iterable[Path],
         else:
             results[run] = result
     return Collected(results, ignored)
+
+
+def known_settings(study: Study, run: Run, known: Dict[Tuple[str, str], str]) -> str:
+    """:func:`.configs.settings_of`, from those ``known`` by entry and part or computed once and
+    put there."""
+    key = (run.entry, run.part)
+    if key not in known:
+        known[key] = settings_of(study, run)
+    return known[key]
 
 
 def _files(folder: Path) -> List[Path]:

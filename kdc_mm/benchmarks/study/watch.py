@@ -64,10 +64,9 @@ class Watch:
 
     def state(self, run: Run, progress: Dict, left: List[Run], unplanned: int) -> str:
         """The last figures, and how long it may take to the end of all."""
-        figures = progress['curve'][-1]['figures'] if progress['curve'] else {}
         minutes = self.minutes(run, progress, left, unplanned)
-        words = [figures_in_words(figures), '' if minutes is None else f'{minutes:.0f} min left']
-        return '  '.join(filter(None, words))
+        rest = '' if minutes is None else f'{minutes:.0f} min left'
+        return '  '.join(filter(None, [last_figures(progress['curve']), rest]))
 
     def minutes(self, run: Run, progress: Dict, left: List[Run],
                 unplanned: int) -> Optional[float]:
@@ -90,7 +89,8 @@ class Watch:
         return self.study.iterations(share) or 0
 
 
-def figures_in_words(figures: Dict[str, Dict[str, float]]) -> str:
-    """'keypoints AP 71.3  segm AP 73.5'."""
+def last_figures(curve: List[Dict]) -> str:
+    """'keypoints AP 71.3  segm AP 73.5', the end of a run's curve; '' before there is any."""
+    figures = curve[-1]['figures'] if curve else {}
     return '  '.join(f'{task} AP {found["AP"]:.1f}' for task, found in figures.items()
                      if 'AP' in found)
