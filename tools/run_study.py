@@ -19,7 +19,7 @@ import dataclasses
 import signal
 import sys
 from pathlib import Path
-from typing import List
+from typing import List, Union
 
 from mmengine.config import DictAction
 
@@ -59,8 +59,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add('--results', nargs='+', type=Path, default=[], metavar='DIR',
         help='folders with results of other machines')
     add('--tables', action='store_true', help='write the tables of what there is and end')
-    add('--pictures', type=int, default=0, metavar='N',
-        help='draw what the finished entries find on N held-out images')
+    add('--pictures', nargs='+', default=['0'], metavar=('N', 'IMAGE'),
+        help='draw what the finished entries find on N held-out images, or on those of these names')
     add('--data-root', metavar='DIR', help="folder of the data, in place of the study's")
     add('--threads', type=int, default=1, help='CPU threads of each run (default: 1)')
     add('--gpus', type=int, default=1, help='processes to train with (default: 1)')
@@ -105,6 +105,11 @@ def default_out(study: Study) -> Path:
     if not any(changes):
         return Path('work_dirs/studies', study.name)
     return Path('work_dirs/studies', f'{study.name}-{digest_of(changes)[:8]}')
+
+
+def number_or_names(words: List[str]) -> Union[int, List[str]]:
+    """What --pictures is given: how many images to draw, or which."""
+    return int(words[0]) if len(words) == 1 and words[0].isdigit() else words
 
 
 def show_entries(bench: Bench) -> None:
@@ -178,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
         except ERRORS as error:
             bench.say(f'error: {error}')
             status = 1
-    bench.write(args.pictures)
+    bench.write(number_or_names(args.pictures))
     return status
 
 

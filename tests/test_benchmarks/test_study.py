@@ -35,7 +35,7 @@ from kdc_mm.benchmarks.study.configs import (
     settings_of,
 )
 from kdc_mm.benchmarks.study.deform_conv import SampledDeformConv2d
-from kdc_mm.benchmarks.study.pictures import surest
+from kdc_mm.benchmarks.study.pictures import chosen_indices, surest
 from kdc_mm.benchmarks.study.results import (
     Origin,
     chosen_learning_rate,
@@ -1169,6 +1169,22 @@ def test_a_study_of_two_heads_is_run_from_images_to_tables(write, tmp_path):
     # image, annotations and two networks beside each other, two images below one another
     assert cv2.imread(str(tmp_path / 'out/pictures.jpg')).shape[:2] == (
         32 + 2 * 320 + 3 * 8, 4 * 328 + 8)
+
+
+class _Photos(list):
+    def get_data_info(self, index):
+        return dict(img_path=f'photos/{self[index]}.jpg', raw_ann_info=[{}] * len(self[index]))
+
+
+@pytest.mark.parametrize('words, indices', [
+    (['2'], [1, 0]), (['0'], []), (['aaa.jpg'], [0]), (['bb.jpg', 'aaa.jpg'], [2, 0])])
+def test_images_are_drawn_by_their_number_or_their_names(tool, words, indices):
+    assert chosen_indices(_Photos(['aaa', 'a', 'bb']), tool.number_or_names(words)) == indices
+
+
+def test_an_image_to_draw_that_is_not_there_is_named():
+    with pytest.raises(StudyError, match='named cc.jpg; the first is aaa.jpg'):
+        chosen_indices(_Photos(['aaa', 'a', 'bb']), ['a.jpg', 'cc.jpg'])
 
 
 @pytest.mark.parametrize('scores', [

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, TextIO, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, TextIO, Tuple, Union
 
 from rich.console import Console
 
@@ -306,9 +306,9 @@ class Bench:
         self.say(f'{run.name} failed: {lines[-1] if lines else "no word"}; more in {folder.log}')
         return False
 
-    def write(self, pictures: int = 0) -> None:
+    def write(self, pictures: Union[int, Sequence[str]] = 0) -> None:
         """Write the tables and figures of what there is, and draw what the finished entries find on
-        so many held-out images."""
+        so many held-out images, or on those of these names."""
         collected = self.collected()
         for line in collected.ignored:
             self.say(f'left out: {line}')
@@ -320,7 +320,7 @@ class Bench:
             names += self.draw(collected, pictures)
         self.say('Look at ' + ', '.join(str(self.out / name) for name in names))
 
-    def draw(self, collected: Collected, images: int) -> List[str]:
+    def draw(self, collected: Collected, images: Union[int, Sequence[str]]) -> List[str]:
         """Draw what the entries find of which there are weights here; the picture's name."""
         configs, checkpoints = {}, {}
         for entry in self.entries:

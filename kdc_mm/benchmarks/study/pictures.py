@@ -1,10 +1,11 @@
 """What the networks of a study find on the same images, side by side."""
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence, Union
 
 import mmcv
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
@@ -23,10 +24,11 @@ from kdc_mm.visualization.rows import from_few_to_many_people, predict
 
 from ..network.named_configs import build_model
 from . import parts  # noqa: F401  (registers the networks of peers)
+from .study import StudyError
 
 
 def draw_study(configs: Dict[str, Config], checkpoints: Dict[str, str], path: Path,
-               num: int = 3) -> None:
+               images: Union[int, Sequence[str]] = 3) -> None:
     """Draw a row for each of some held-out images: the image, what is annotated, and what each
     network finds.
 
@@ -38,24 +40,39 @@ def draw_study(configs: Dict[str, Config], checkpoints: Dict[str, str], path: Pa
             makes it. The ground truth is that of the first whose data set knows keypoints.
         checkpoints (dict): Weights by the name of the entry.
         path (Path): Picture to write.
-        num (int): Images, evenly spread from those with few people to those with many.
+        images (int | list): Names of images of the data set, or how many, evenly spread from
+            those with few people to those with many.
+
+    Raises:
+        StudyError: No image of the data set has one of the names.
     """
     poses = next(cfg for cfg in configs.values() if cfg.default_scope == 'mmpose')
     with DefaultScope.overwrite_default_scope('mmpose'):
         dataset = DATASETS.build(poses.val_dataloader.dataset)
-    chosen = from_few_to_many_people(dataset, num)
+    chosen = chosen_indices(dataset, images)
     links = dataset.metainfo['skeleton_links']
     truth = [annotated_people(dataset[index]['data_samples']) for index in chosen]
-    images = [mmcv.imread(dataset.get_data_info(index)['img_path'], channel_order='rgb')
-              for index in chosen]
-    columns = [[zoom_image(image, zoom_for(image)) for image in images],
-               [_drawn(image, people, people, links) for image, people in zip(images, truth)]]
+    originals = [mmcv.imread(dataset.get_data_info(index)['img_path'], channel_order='rgb')
+                 for index in chosen]
+    columns = [[zoom_image(image, zoom_for(image)) for image in originals],
+               [_drawn(image, people, people, links) for image, people in zip(originals, truth)]]
     for name, cfg in configs.items():
         found = _found(name, cfg, checkpoints[name], chosen, truth)
         columns.append([_drawn(image, people, annotated, links)
-                        for image, people, annotated in zip(images, found, truth)])
+                        for image, people, annotated in zip(originals, found, truth)])
     titles = ['image', 'annotated', *configs]
     mmcv.imwrite(picture_grid(list(zip(*columns)), titles, cell=320)[..., ::-1], str(path))
+
+
+def chosen_indices(dataset: BaseDataset, images: Union[int, Sequence[str]]) -> List[int]:
+    """Where images of these names are in a data set, or so many of it."""
+    if isinstance(images, int):
+        return from_few_to_many_people(dataset, images)
+    names = [Path(dataset.get_data_info(index)['img_path']).name for index in range(len(dataset))]
+    missing = [name for name in images if name not in names]
+    if missing:
+        raise StudyError(f'No image to judge on is named {missing[0]}; the first is {names[0]}.')
+    return [names.index(name) for name in images]
 
 
 def _found(name: str, cfg: Config, checkpoint: str, indices: List[int],
